@@ -1,0 +1,1 @@
+//! The contract between rigd and its drivers.

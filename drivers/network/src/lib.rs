@@ -1,0 +1,1 @@
+//! Byte streams to network peers of a board.

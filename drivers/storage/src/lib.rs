@@ -1,0 +1,1 @@
+//! Storage muxes, flashers and file stores.

@@ -1,0 +1,1 @@
+//! The Jumpstarter protocol and rigd's own control protocol.

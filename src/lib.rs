@@ -1,0 +1,1 @@
+//! rigd: a daemon for a lab host.

@@ -1,0 +1,3 @@
+//! Arguments, logging, runtime and exit codes.
+
+fn main() {}
