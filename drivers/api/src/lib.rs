@@ -1,1 +1,40 @@
 //! The contract between rigd and its drivers.
+//!
+//! A driver is one type that implements [`Driver`]: its config struct, the table of its methods
+//! ([`Interface`]), how it opens its hardware, and what it does at the two ends of a lease.
+//! An [`Instance`] is one node of the `export:` tree: it opens the driver, queues the calls, checks
+//! the [`Key`] of each piece of work where the work starts, and knows its [`Health`].
+//!
+//! `docs/writing-a-driver.md` walks through a real one.
+
+mod args;
+mod byte_stream;
+mod call;
+#[cfg(feature = "contract")]
+pub mod contract;
+mod device_thread;
+mod driver;
+mod error;
+mod instance;
+mod interface;
+mod key;
+mod queue;
+mod resource;
+mod task_scope;
+
+pub use async_trait::async_trait;
+pub use byte_stream::{Boundaries, ByteSink, ByteStream};
+pub use call::Call;
+pub use driver::{Blueprint, Child, Driver, HealthHandle, OpenCx};
+pub use error::{ConfigError, DriverError, OpenError};
+pub use instance::{Health, Instance, InstanceConfig};
+pub use interface::{CallHandler, Interface, MethodKind, Mode, StreamHandler, StreamingHandler};
+pub use key::{Fenced, Key, KeyKind, KeyOwner};
+pub use resource::{
+    ChunkSender, Download, DownloadSource, PresignedMethod, ResourceHandle, Resources, Upload,
+    download_channel, upload_channel,
+};
+pub use task_scope::TaskScope;
+
+/// A value as it crosses the wire: JSON, whose integral numbers are integers.
+pub use serde_json::Value;

@@ -1,0 +1,124 @@
+//! What a driver is told about the call it serves.
+
+use std::sync::Arc;
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    Download, DriverError, Key, ResourceHandle, Upload, instance::Shared, queue::Turn,
+    resource::Resources,
+};
+
+#[derive(Debug)]
+struct Inner {
+    method: String,
+    key: Key,
+    cancel: CancellationToken,
+    resources: Option<ResourcesRef>,
+    shared: Arc<Shared>,
+    // Held by every clone: the turn ends when the last piece of the call's work is done.
+    _turn: Option<Turn>,
+}
+
+struct ResourcesRef(Arc<dyn Resources>);
+
+impl std::fmt::Debug for ResourcesRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resources")
+    }
+}
+
+/// One call in progress. Cheap to clone; the exclusive turn lasts until the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Call(Arc<Inner>);
+
+impl Call {
+    pub(crate) fn new(
+        method: &str,
+        key: Key,
+        resources: Option<Arc<dyn Resources>>,
+        shared: Arc<Shared>,
+        turn: Option<Turn>,
+    ) -> (Self, DropGuard) {
+        let cancel = CancellationToken::new();
+        let guard = cancel.clone().drop_guard();
+        let inner = Inner {
+            method: method.into(),
+            key,
+            cancel,
+            resources: resources.map(ResourcesRef),
+            shared,
+            _turn: turn,
+        };
+        (Self(Arc::new(inner)), guard)
+    }
+
+    /// The method as the client named it.
+    pub fn method(&self) -> &str {
+        &self.0.method
+    }
+
+    /// The key the work is done under.
+    pub fn key(&self) -> &Key {
+        &self.0.key
+    }
+
+    /// `Ok` while the key is live and the caller is there. Long work asks between its steps and
+    /// stops where the hardware allows.
+    pub fn check(&self) -> Result<(), DriverError> {
+        self.0.key.check()?;
+        if self.0.cancel.is_cancelled() {
+            return Err(DriverError::Cancelled(format!(
+                "{}: the caller went away",
+                self.0.method
+            )));
+        }
+        Ok(())
+    }
+
+    /// Resolves when [`check`](Self::check) would fail. Cancel-safe.
+    pub async fn cancelled(&self) -> DriverError {
+        // cancel-safe: both arms only wait.
+        tokio::select! {
+            fenced = self.0.key.revoked() => fenced.into(),
+            () = self.0.cancel.cancelled() => {
+                DriverError::Cancelled(format!("{}: the caller went away", self.0.method))
+            }
+        }
+    }
+
+    /// Runs blocking work on the instance's own thread. The key is checked there, when the work is
+    /// taken from the queue. A job that runs is never interrupted; it asks [`check`](Self::check).
+    pub async fn blocking<T, F>(&self, job: F) -> Result<T, DriverError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Call) -> Result<T, DriverError> + Send + 'static,
+    {
+        self.0.shared.device.run(self.clone(), job).await
+    }
+
+    /// Takes the device for one step of a streaming call or a wait, which hold it only an item at
+    /// a time. Drop the result to give it back. Cancel-safe.
+    pub async fn exclusive(&self) -> Result<impl Sized + use<>, DriverError> {
+        let turn = self.0.shared.queue.acquire(&self.0.method, false).await?;
+        self.check()?;
+        Ok(turn)
+    }
+
+    /// Opens a client's file, or what a presigned URL names, for reading.
+    pub async fn upload(&self, handle: ResourceHandle) -> Result<Upload, DriverError> {
+        self.resources()?.upload(self.0.shared.uuid, handle).await
+    }
+
+    /// Opens a client's file, or what a presigned URL names, for writing.
+    pub async fn download(&self, handle: ResourceHandle) -> Result<Download, DriverError> {
+        self.resources()?.download(self.0.shared.uuid, handle).await
+    }
+
+    fn resources(&self) -> Result<&dyn Resources, DriverError> {
+        let resources = self.0.resources.as_ref().map(|r| &*r.0);
+        resources.ok_or_else(|| {
+            DriverError::FailedPrecondition("no client: this call cannot carry resources".into())
+        })
+    }
+}

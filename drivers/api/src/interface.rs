@@ -1,0 +1,241 @@
+//! The table of a driver's methods.
+//!
+//! A method is a plain function of the driver: `async fn(Arc<Self>, Call, A, B, …) -> Result<R,
+//! DriverError>` for calls, a function that returns a stream of results for streaming calls, and
+//! `async fn(Arc<Self>, Call) -> Result<ByteStream, DriverError>` for byte streams. Arguments are
+//! decoded and counted from the types; `Option` parameters may be left out at the end.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc};
+
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{ByteStream, Call, DriverError, args::Args};
+
+/// How a call shares the instance with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// One at a time, in order; the next one waits at most 30 s.
+    #[default]
+    Exclusive,
+    /// Exclusive, and long: others are refused at once while it runs.
+    Transfer,
+    /// Beside everything else. Also for waits, which take [`Call::exclusive`] for a moment.
+    Shared,
+    /// Never queues behind anything: `off`, `close`, `stop`.
+    Preempting,
+}
+
+/// The three ways to reach a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MethodKind {
+    /// One result.
+    Call,
+    /// A sequence of results.
+    StreamingCall,
+    /// Bytes in both directions.
+    Stream,
+}
+
+impl MethodKind {
+    /// Upstream's name of the mark that is missing when a method is reached the wrong way.
+    pub fn marker(self) -> &'static str {
+        match self {
+            Self::Call => "marker_drivercall",
+            Self::StreamingCall => "marker_streamingdrivercall",
+            Self::Stream => "marker_streamcall",
+        }
+    }
+}
+
+type CallFn<D> = Arc<
+    dyn Fn(Arc<D>, Call, Vec<Value>) -> BoxFuture<'static, Result<Value, DriverError>>
+        + Send
+        + Sync,
+>;
+type Items = BoxStream<'static, Result<Value, DriverError>>;
+type StreamingFn<D> =
+    Arc<dyn Fn(Arc<D>, Call, Vec<Value>) -> Result<Items, DriverError> + Send + Sync>;
+type StreamFn<D> =
+    Arc<dyn Fn(Arc<D>, Call) -> BoxFuture<'static, Result<ByteStream, DriverError>> + Send + Sync>;
+
+pub(crate) enum Method<D> {
+    Call(Mode, CallFn<D>),
+    Streaming(StreamingFn<D>),
+    Stream(StreamFn<D>),
+}
+
+impl<D> Method<D> {
+    pub(crate) fn kind(&self) -> MethodKind {
+        match self {
+            Self::Call(..) => MethodKind::Call,
+            Self::Streaming(_) => MethodKind::StreamingCall,
+            Self::Stream(_) => MethodKind::Stream,
+        }
+    }
+}
+
+/// What a driver exports.
+pub struct Interface<D> {
+    methods: BTreeMap<&'static str, Method<D>>,
+}
+
+impl<D> Default for Interface<D> {
+    fn default() -> Self {
+        Self {
+            methods: BTreeMap::new(),
+        }
+    }
+}
+
+impl<D: Send + Sync + 'static> Interface<D> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Exports a call.
+    #[must_use]
+    pub fn call<A, H: CallHandler<D, A>>(self, name: &'static str, mode: Mode, handler: H) -> Self {
+        let handler = Arc::new(handler);
+        let call: CallFn<D> = Arc::new(move |driver, call, args| handler.run(driver, call, args));
+        self.add(name, Method::Call(mode, call))
+    }
+
+    /// Exports a streaming call. It runs beside others.
+    #[must_use]
+    pub fn streaming<A, H: StreamingHandler<D, A>>(self, name: &'static str, handler: H) -> Self {
+        let call: StreamingFn<D> =
+            Arc::new(move |driver, call, args| handler.run(driver, call, args));
+        self.add(name, Method::Streaming(call))
+    }
+
+    /// Exports a byte stream.
+    #[must_use]
+    pub fn stream<H: StreamHandler<D>>(self, name: &'static str, handler: H) -> Self {
+        let open: StreamFn<D> = Arc::new(move |driver, call| handler.run(driver, call));
+        self.add(name, Method::Stream(open))
+    }
+
+    fn add(mut self, name: &'static str, method: Method<D>) -> Self {
+        let old = self.methods.insert(name, method);
+        debug_assert!(old.is_none(), "method {name} is exported twice");
+        self
+    }
+
+    /// Names and kinds, sorted by name.
+    pub fn methods(&self) -> impl Iterator<Item = (&'static str, MethodKind)> + '_ {
+        self.methods
+            .iter()
+            .map(|(name, method)| (*name, method.kind()))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Method<D>> {
+        self.methods.get(name)
+    }
+}
+
+/// A function that serves a call; implemented for functions of up to five arguments.
+pub trait CallHandler<D, A>: Send + Sync + 'static {
+    /// Decodes the arguments and runs the function.
+    fn run(
+        &self,
+        driver: Arc<D>,
+        call: Call,
+        args: Vec<Value>,
+    ) -> BoxFuture<'static, Result<Value, DriverError>>;
+}
+
+/// A function that serves a streaming call; implemented for functions of up to five arguments.
+pub trait StreamingHandler<D, A>: Send + Sync + 'static {
+    /// Decodes the arguments and makes the stream.
+    fn run(&self, driver: Arc<D>, call: Call, args: Vec<Value>) -> Result<Items, DriverError>;
+}
+
+/// A function that opens a byte stream.
+pub trait StreamHandler<D>: Send + Sync + 'static {
+    /// Opens the stream.
+    fn run(
+        &self,
+        driver: Arc<D>,
+        call: Call,
+    ) -> BoxFuture<'static, Result<ByteStream, DriverError>>;
+}
+
+impl<D, F, Fut> StreamHandler<D> for F
+where
+    F: Fn(Arc<D>, Call) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<ByteStream, DriverError>> + Send + 'static,
+{
+    fn run(
+        &self,
+        driver: Arc<D>,
+        call: Call,
+    ) -> BoxFuture<'static, Result<ByteStream, DriverError>> {
+        self(driver, call).boxed()
+    }
+}
+
+/// Results that JSON cannot carry (an infinite float becomes null before this) are a fault of the
+/// argument in upstream's eyes, so they share its code.
+fn encode(value: impl Serialize) -> Result<Value, DriverError> {
+    serde_json::to_value(value).map_err(|e| DriverError::InvalidArgument(e.to_string()))
+}
+
+macro_rules! handlers {
+    ($count:expr; $($arg:ident),*) => {
+        impl<D, F, Fut, R, $($arg),*> CallHandler<D, ($($arg,)*)> for F
+        where
+            D: Send + Sync + 'static,
+            F: Fn(Arc<D>, Call, $($arg),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<R, DriverError>> + Send + 'static,
+            R: Serialize,
+            $($arg: DeserializeOwned + Send + 'static,)*
+        {
+            #[allow(non_snake_case, unused_mut, unused_variables)] // the macro names values by type
+            fn run(
+                &self,
+                driver: Arc<D>,
+                call: Call,
+                args: Vec<Value>,
+            ) -> BoxFuture<'static, Result<Value, DriverError>> {
+                let decoded = (|| {
+                    let mut args = Args::new(args, $count)?;
+                    $(let $arg = args.take()?;)*
+                    Ok(($($arg,)*))
+                })();
+                match decoded {
+                    Ok(($($arg,)*)) => {
+                        let work = self(driver, call, $($arg),*);
+                        async move { encode(work.await?) }.boxed()
+                    }
+                    Err(error) => std::future::ready(Err(error)).boxed(),
+                }
+            }
+        }
+
+        impl<D, F, S, R, $($arg),*> StreamingHandler<D, ($($arg,)*)> for F
+        where
+            D: Send + Sync + 'static,
+            F: Fn(Arc<D>, Call, $($arg),*) -> S + Send + Sync + 'static,
+            S: Stream<Item = Result<R, DriverError>> + Send + 'static,
+            R: Serialize,
+            $($arg: DeserializeOwned + Send + 'static,)*
+        {
+            #[allow(non_snake_case, unused_mut, unused_variables)] // the macro names values by type
+            fn run(&self, driver: Arc<D>, call: Call, args: Vec<Value>) -> Result<Items, DriverError> {
+                let mut args = Args::new(args, $count)?;
+                $(let $arg = args.take()?;)*
+                Ok(self(driver, call, $($arg),*).map(|item| item.and_then(encode)).boxed())
+            }
+        }
+    };
+}
+
+handlers!(0;);
+handlers!(1; A1);
+handlers!(2; A1, A2);
+handlers!(3; A1, A2, A3);
+handlers!(4; A1, A2, A3, A4);
+handlers!(5; A1, A2, A3, A4, A5);

@@ -1,0 +1,132 @@
+//! Keys: the right to act on hardware, handed out by a lease and taken back at its end.
+//!
+//! ```text
+//!   KeyOwner::issue ──> live ──revoke(reason)──> revoked (for ever)
+//! ```
+//!
+//! The owner (the lease) revokes; everyone else holds clones of [`Key`]. An instance checks the key
+//! where it takes work from its queue, not where the request arrives, so work that waited while
+//! its lease ended never acts.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+
+/// Whose work a key covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Clients of a lease.
+    Client,
+    /// Hooks at the boundaries of a lease.
+    Hook,
+    /// The daemon itself (safe state, the lab host's own command line).
+    Daemon,
+}
+
+/// The key was revoked; what it covered must not act any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("fenced: {reason}")]
+pub struct Fenced {
+    /// Why the key was revoked.
+    pub reason: String,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: KeyKind,
+    token: CancellationToken,
+    reason: OnceLock<String>,
+}
+
+/// A right to act. Cheap to clone; travels with every piece of work.
+#[derive(Debug, Clone)]
+pub struct Key(Arc<Inner>);
+
+impl Key {
+    /// Whose work this key covers.
+    pub fn kind(&self) -> KeyKind {
+        self.0.kind
+    }
+
+    /// `Ok` while the key is live.
+    pub fn check(&self) -> Result<(), Fenced> {
+        if self.0.token.is_cancelled() {
+            Err(self.fenced())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Resolves when the key is revoked, with the reason. Cancel-safe.
+    pub async fn revoked(&self) -> Fenced {
+        self.0.token.cancelled().await;
+        self.fenced()
+    }
+
+    fn fenced(&self) -> Fenced {
+        let reason = self.0.reason.get().cloned();
+        Fenced {
+            reason: reason.unwrap_or_else(|| "the lease has ended".into()),
+        }
+    }
+}
+
+/// The side that can take the key back. Dropping it revokes the key.
+#[derive(Debug)]
+pub struct KeyOwner(Key);
+
+impl KeyOwner {
+    /// A new live key.
+    pub fn issue(kind: KeyKind) -> Self {
+        Self(Key(Arc::new(Inner {
+            kind,
+            token: CancellationToken::new(),
+            reason: OnceLock::new(),
+        })))
+    }
+
+    /// The key to hand out.
+    pub fn key(&self) -> Key {
+        self.0.clone()
+    }
+
+    /// Ends everything the key covers. The first reason stays.
+    pub fn revoke(&self, reason: impl Into<String>) {
+        // A second reason is of no interest: the work ended for the first one.
+        self.0.0.reason.set(reason.into()).ok();
+        self.0.0.token.cancel();
+    }
+}
+
+impl Drop for KeyOwner {
+    fn drop(&mut self) {
+        self.0.0.token.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_revoked_key_says_why_and_stays_revoked() {
+        let owner = KeyOwner::issue(KeyKind::Client);
+        let key = owner.key();
+        assert!(key.check().is_ok());
+        owner.revoke("lease demo ended");
+        owner.revoke("something later");
+        assert_eq!(key.revoked().await.to_string(), "fenced: lease demo ended");
+        assert!(key.check().is_err());
+    }
+
+    #[test]
+    fn dropping_the_owner_revokes() {
+        let owner = KeyOwner::issue(KeyKind::Hook);
+        let key = owner.key();
+        drop(owner);
+        assert_eq!(
+            key.check().unwrap_err().to_string(),
+            "fenced: the lease has ended"
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! Resources: files of the client (or behind a presigned URL) that a call reads or writes.
+//!
+//! ```text
+//!   upload:    client ──frames──> ChunkSender ══bounded══> Upload ──> driver
+//!   download:  driver ──> Download ══bounded══> receiver ──frames──> client
+//! ```
+//!
+//! An upload ends well only by an explicit end; a sender that is dropped before is a broken
+//! upload and an error for the driver. A download ends well only by [`Download::finish`].
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::{DriverError, async_trait};
+
+/// Chunks buffered per direction: what upstream buffers, 2 MiB with the usual 64 KiB frames.
+const CHUNKS: usize = 32;
+
+/// HTTP method of a presigned request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PresignedMethod {
+    /// Download to the driver.
+    Get,
+    /// Upload from the driver.
+    Put,
+}
+
+/// What a client passes as an argument in place of bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ResourceHandle {
+    /// A stream that the client opened beside the call.
+    ClientStream {
+        /// Id given by the daemon when the stream was opened; good for one use.
+        uuid: Uuid,
+        /// Compression of the bytes on the wire.
+        #[serde(default)]
+        x_jmp_content_encoding: Option<String>,
+    },
+    /// The daemon fetches or stores the bytes itself.
+    PresignedRequest {
+        /// Headers to send.
+        headers: BTreeMap<String, String>,
+        /// Signed URL: the query is a secret.
+        url: String,
+        /// GET for uploads to the device, PUT for dumps.
+        method: PresignedMethod,
+    },
+}
+
+/// Where calls find their resources; the session implements it.
+#[async_trait]
+pub trait Resources: Send + Sync {
+    /// Opens the bytes behind `handle` for reading, decoded. `instance` scopes client streams.
+    async fn upload(&self, instance: Uuid, handle: ResourceHandle) -> Result<Upload, DriverError>;
+
+    /// Opens `handle` for writing; bytes are encoded on their way out.
+    async fn download(
+        &self,
+        instance: Uuid,
+        handle: ResourceHandle,
+    ) -> Result<Download, DriverError>;
+}
+
+enum Item {
+    Chunk(Bytes),
+    End,
+    Broken(DriverError),
+}
+
+/// Bytes for the driver to read, decoded.
+pub struct Upload {
+    items: mpsc::Receiver<Item>,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload")
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Upload {
+    /// The next chunk; `None` after the last one. Cancel-safe.
+    ///
+    /// # Errors
+    /// The client went away, the transfer broke, or the data does not decode.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, DriverError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let item = self.items.recv().await;
+        self.take(item)
+    }
+
+    /// As [`next`](Self::next), for the device thread.
+    pub fn blocking_next(&mut self) -> Result<Option<Bytes>, DriverError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let item = self.items.blocking_recv();
+        self.take(item)
+    }
+
+    fn take(&mut self, item: Option<Item>) -> Result<Option<Bytes>, DriverError> {
+        match item {
+            Some(Item::Chunk(bytes)) => Ok(Some(bytes)),
+            Some(Item::End) => {
+                self.ended = true;
+                Ok(None)
+            }
+            Some(Item::Broken(error)) => Err(error),
+            None => Err(DriverError::Unavailable(
+                "upload broken: the client went away before the end of its data".into(),
+            )),
+        }
+    }
+}
+
+/// The feeding side of an [`Upload`].
+#[derive(Debug)]
+pub struct ChunkSender(mpsc::Sender<Item>);
+
+impl ChunkSender {
+    /// Hands a chunk over; `false` when nobody reads any more. Cancel-safe: the chunk is then lost.
+    pub async fn send(&self, bytes: Bytes) -> bool {
+        self.0.send(Item::Chunk(bytes)).await.is_ok()
+    }
+
+    /// The data is complete.
+    pub async fn end(self) -> bool {
+        self.0.send(Item::End).await.is_ok()
+    }
+
+    /// The data ends here and is not complete.
+    pub async fn fail(self, error: DriverError) -> bool {
+        self.0.send(Item::Broken(error)).await.is_ok()
+    }
+
+    /// Resolves when the reader is gone. Cancel-safe.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// A bounded pipe towards a driver.
+pub fn upload_channel() -> (ChunkSender, Upload) {
+    let (tx, rx) = mpsc::channel(CHUNKS);
+    (
+        ChunkSender(tx),
+        Upload {
+            items: rx,
+            ended: false,
+        },
+    )
+}
+
+/// Where the driver writes bytes for the client.
+#[derive(Debug)]
+pub struct Download {
+    chunks: mpsc::Sender<Result<Bytes, DriverError>>,
+    done: Option<tokio::sync::oneshot::Sender<()>>,
+    /// Resolves once the far side has everything (needed for PUT, whose answer decides).
+    outcome: tokio::sync::oneshot::Receiver<Result<(), DriverError>>,
+}
+
+/// The draining side of a [`Download`].
+#[derive(Debug)]
+pub struct DownloadSource {
+    /// Chunks in order.
+    pub chunks: mpsc::Receiver<Result<Bytes, DriverError>>,
+    /// Resolves when the driver finished; an error when it gave up.
+    pub done: tokio::sync::oneshot::Receiver<()>,
+    /// Where to say how the transfer ended.
+    pub outcome: tokio::sync::oneshot::Sender<Result<(), DriverError>>,
+}
+
+/// A bounded pipe from a driver.
+pub fn download_channel() -> (Download, DownloadSource) {
+    let (chunk_tx, chunk_rx) = mpsc::channel(CHUNKS);
+    let (done_tx, done_rx) = tokio::sync::oneshot::channel();
+    let (outcome_tx, outcome_rx) = tokio::sync::oneshot::channel();
+    (
+        Download {
+            chunks: chunk_tx,
+            done: Some(done_tx),
+            outcome: outcome_rx,
+        },
+        DownloadSource {
+            chunks: chunk_rx,
+            done: done_rx,
+            outcome: outcome_tx,
+        },
+    )
+}
+
+impl Download {
+    /// Sends a chunk; waits for room, which is the client's back-pressure. Cancel-safe: the chunk
+    /// is then lost.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), DriverError> {
+        match self.chunks.send(Ok(bytes)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.lost()),
+        }
+    }
+
+    /// As [`write`](Self::write), for the device thread.
+    pub fn blocking_write(&mut self, bytes: Bytes) -> Result<(), DriverError> {
+        match self.chunks.blocking_send(Ok(bytes)) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.lost()),
+        }
+    }
+
+    fn lost(&mut self) -> DriverError {
+        match self.outcome.try_recv() {
+            Ok(Err(error)) => error,
+            _ => DriverError::Unavailable(
+                "download broken: the client went away before the end of the data".into(),
+            ),
+        }
+    }
+
+    /// Everything was written; waits until the far side took it.
+    pub async fn finish(self) -> Result<(), DriverError> {
+        let Self {
+            chunks,
+            mut done,
+            outcome,
+        } = self;
+        if let Some(done) = done.take() {
+            // A far side that is gone shows in the outcome below.
+            done.send(()).ok();
+        }
+        drop(chunks);
+        outcome.await.unwrap_or_else(|_| {
+            Err(DriverError::Unavailable(
+                "download broken: the client went away before the end of the data".into(),
+            ))
+        })
+    }
+}
