@@ -4,6 +4,12 @@
 //! the same script; every fact that only one side has must be in the allow lists below, and every
 //! entry of the lists must still be such a fact.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking; clippy exempts only functions marked as tests"
+)]
+
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
