@@ -1,1 +1,3 @@
 //! rigd: a daemon for a lab host.
+
+pub mod transport;
