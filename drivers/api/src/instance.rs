@@ -32,6 +32,7 @@ use crate::{
     OpenError, Resources, TaskScope,
     device_thread::{DeviceThread, panicked},
     driver::Opened,
+    fenced_stream::fence,
     queue::Queue,
 };
 
@@ -361,7 +362,7 @@ impl Instance {
         }))
     }
 
-    /// Opens a byte stream.
+    /// Opens a byte stream. Both its directions end with an error when the key is revoked.
     pub async fn stream(&self, key: &Key, method: &str) -> Result<ByteStream, DriverError> {
         self.find(method, MethodKind::Stream)?;
         key.check()?;
@@ -375,23 +376,7 @@ impl Instance {
                 opened.unwrap_or_else(|_| Err(panicked()))?
             }
         };
-        // The caller of a stream is there as long as its reader is.
-        let ByteStream {
-            headers,
-            reader,
-            writer,
-            boundaries,
-        } = stream;
-        let reader = reader.map(move |item| {
-            let _ = &gone;
-            item
-        });
-        Ok(ByteStream {
-            headers,
-            reader: reader.boxed(),
-            writer,
-            boundaries,
-        })
+        Ok(fence(stream, key.clone(), gone, self.span.clone()))
     }
 
     /// A lease begins.

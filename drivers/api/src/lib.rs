@@ -8,13 +8,16 @@
 //! `docs/writing-a-driver.md` walks through a real one.
 
 mod args;
+mod byte_ring;
 mod byte_stream;
 mod call;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod device_thread;
 mod driver;
+mod echo;
 mod error;
+mod fenced_stream;
 mod instance;
 mod interface;
 mod key;
@@ -23,9 +26,11 @@ mod resource;
 mod task_scope;
 
 pub use async_trait::async_trait;
+pub use byte_ring::{ByteRing, RingReader};
 pub use byte_stream::{Boundaries, ByteSink, ByteStream};
 pub use call::Call;
 pub use driver::{Blueprint, Child, Driver, HealthHandle, OpenCx};
+pub use echo::echo_stream;
 pub use error::{ConfigError, DriverError, OpenError};
 pub use instance::{Health, Instance, InstanceConfig};
 pub use interface::{CallHandler, Interface, MethodKind, Mode, StreamHandler, StreamingHandler};

@@ -1,0 +1,108 @@
+//! A driver's byte stream under the key of its lease: what makes every stream end when its key is
+//! revoked, so that no driver has to.
+
+use std::panic::AssertUnwindSafe;
+
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, stream::BoxStream};
+use tokio_util::sync::DropGuard;
+use tracing::Instrument;
+
+use crate::{ByteSink, ByteStream, DriverError, Key, async_trait, device_thread::panicked};
+
+/// Puts `stream` under `key`. `gone` is dropped with the reader, which is how long the caller of a
+/// stream counts as there.
+pub(crate) fn fence(
+    stream: ByteStream,
+    key: Key,
+    gone: DropGuard,
+    span: tracing::Span,
+) -> ByteStream {
+    let reader = FencedReader {
+        inner: stream.reader,
+        key: key.clone(),
+        span: span.clone(),
+        _gone: gone,
+    };
+    let writer = FencedSink {
+        inner: Some(stream.writer),
+        key,
+        span,
+    };
+    ByteStream {
+        headers: stream.headers,
+        reader: futures::stream::unfold(Some(reader), async |reader| reader?.next().await).boxed(),
+        writer: Box::new(writer),
+        boundaries: stream.boundaries,
+    }
+}
+
+struct FencedReader {
+    inner: BoxStream<'static, Result<Bytes, DriverError>>,
+    key: Key,
+    span: tracing::Span,
+    _gone: DropGuard,
+}
+
+impl FencedReader {
+    /// One frame, or the error that ends the stream.
+    async fn next(mut self) -> Option<(Result<Bytes, DriverError>, Option<Self>)> {
+        let next = AssertUnwindSafe(self.inner.next()).catch_unwind();
+        // cancel-safe: after `revoked` the stream is not polled again. Biased: what a device said
+        // after the end of a lease is not for its client.
+        let item = tokio::select! {
+            biased;
+            fenced = self.key.revoked() => return Some((Err(fenced.into()), None)),
+            item = next.instrument(self.span.clone()) => item,
+        };
+        match item {
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(self))),
+            Ok(Some(Err(error))) => Some((Err(error), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(panicked()), None)),
+        }
+    }
+}
+
+struct FencedSink {
+    // None once the key was revoked, so that the device is let go even while the caller still
+    // holds its side.
+    inner: Option<Box<dyn ByteSink>>,
+    key: Key,
+    span: tracing::Span,
+}
+
+#[async_trait]
+impl ByteSink for FencedSink {
+    async fn send(&mut self, bytes: Bytes) -> Result<(), DriverError> {
+        let Some(inner) = &mut self.inner else {
+            return Ok(self.key.check()?);
+        };
+        // cancel-safe: the sink is dropped after `revoked`.
+        let outcome = tokio::select! {
+            biased;
+            fenced = self.key.revoked() => Err(fenced.into()),
+            done = inner.send(bytes).instrument(self.span.clone()) => done,
+        };
+        if matches!(outcome, Err(DriverError::Fenced(_))) {
+            self.inner = None;
+        }
+        outcome
+    }
+
+    async fn finish(&mut self) -> Result<(), DriverError> {
+        let Some(inner) = &mut self.inner else {
+            return Ok(self.key.check()?);
+        };
+        // cancel-safe: the sink is dropped after `revoked`.
+        let outcome = tokio::select! {
+            biased;
+            fenced = self.key.revoked() => Err(fenced.into()),
+            done = inner.finish().instrument(self.span.clone()) => done,
+        };
+        if matches!(outcome, Err(DriverError::Fenced(_))) {
+            self.inner = None;
+        }
+        outcome
+    }
+}
