@@ -79,10 +79,9 @@ fn number_to_json(n: f64) -> Result<Number, ValueError> {
     }
     Number::from_f64(n).ok_or(ValueError::NotFinite(if n.is_nan() {
         "NaN"
-    } else if n > 0.0 {
-        "Infinity"
     } else {
-        "-Infinity"
+        // Python peers name negative infinity without its sign.
+        "Infinity"
     }))
 }
 
