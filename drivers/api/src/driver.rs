@@ -276,6 +276,7 @@ pub(crate) trait Erased: Send + Sync {
     fn children(&self) -> Vec<Child>;
     fn methods(&self) -> Vec<(&'static str, MethodKind)>;
     fn find(&self, method: &str) -> Option<(MethodKind, Mode)>;
+    fn others_unimplemented(&self) -> Option<&'static str>;
     fn open<'a>(&'a self, cx: &'a OpenCx) -> BoxFuture<'a, Result<Arc<dyn Opened>, OpenError>>;
 }
 
@@ -335,6 +336,10 @@ impl<D: Driver> Erased for Typed<D> {
             Method::Streaming(_) => (MethodKind::StreamingCall, Mode::Shared),
             Method::Stream(_) => (MethodKind::Stream, Mode::Shared),
         })
+    }
+
+    fn others_unimplemented(&self) -> Option<&'static str> {
+        self.interface.others()
     }
 
     fn open<'a>(&'a self, cx: &'a OpenCx) -> BoxFuture<'a, Result<Arc<dyn Opened>, OpenError>> {

@@ -291,7 +291,10 @@ impl Instance {
 
     fn find(&self, method: &str, kind: MethodKind) -> Result<Mode, DriverError> {
         match self.blueprint.0.find(method) {
-            None => Err(DriverError::NoSuchMethod(method.into())),
+            None => Err(match self.blueprint.0.others_unimplemented() {
+                Some(text) => DriverError::Unimplemented(text.into()),
+                None => DriverError::NoSuchMethod(method.into()),
+            }),
             Some((found, mode)) if found == kind => Ok(mode),
             Some(_) => Err(DriverError::WrongKind {
                 method: method.into(),

@@ -79,12 +79,14 @@ impl<D> Method<D> {
 /// What a driver exports.
 pub struct Interface<D> {
     methods: BTreeMap<&'static str, Method<D>>,
+    others: Option<&'static str>,
 }
 
 impl<D> Default for Interface<D> {
     fn default() -> Self {
         Self {
             methods: BTreeMap::new(),
+            others: None,
         }
     }
 }
@@ -116,6 +118,18 @@ impl<D: Send + Sync + 'static> Interface<D> {
     pub fn stream<H: StreamHandler<D>>(self, name: &'static str, handler: H) -> Self {
         let open: StreamFn<D> = Arc::new(move |driver, call| handler.run(driver, call));
         self.add(name, Method::Stream(open))
+    }
+
+    /// Answers every method that is not exported with UNIMPLEMENTED and this text, for a driver that
+    /// stands in for one whose methods it does not know.
+    #[must_use]
+    pub fn others_unimplemented(mut self, text: &'static str) -> Self {
+        self.others = Some(text);
+        self
+    }
+
+    pub(crate) fn others(&self) -> Option<&'static str> {
+        self.others
     }
 
     fn add(mut self, name: &'static str, method: Method<D>) -> Self {

@@ -77,17 +77,27 @@ enum Item {
 pub struct Upload {
     items: mpsc::Receiver<Item>,
     ended: bool,
+    guard: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Upload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upload")
             .field("ended", &self.ended)
+            .field("guarded", &self.guard.is_some())
             .finish_non_exhaustive()
     }
 }
 
 impl Upload {
+    /// Keeps `guard` until the upload is dropped, which is how its source learns that the driver is
+    /// done with it.
+    #[must_use]
+    pub fn with_guard(mut self, guard: impl std::any::Any + Send + Sync) -> Self {
+        self.guard = Some(Box::new(guard));
+        self
+    }
+
     /// The next chunk; `None` after the last one. Cancel-safe.
     ///
     /// # Errors
@@ -158,6 +168,7 @@ pub fn upload_channel() -> (ChunkSender, Upload) {
         Upload {
             items: rx,
             ended: false,
+            guard: None,
         },
     )
 }
