@@ -172,6 +172,20 @@ fn finds_names_in_the_dynamic_table() {
 }
 
 #[test]
+fn remembers_as_many_names_as_the_default_table_holds() {
+    let block = |value: &[u8]| {
+        let mut block = literal(&[0x41], b"");
+        block.extend(literal(&[0x42], b"").repeat(127));
+        // 189 = 62 + 127, without indexing: 15 + 46 + 128.
+        block.extend(literal(&[0x0f, 0xae, 0x01], value));
+        // One further: evicted from any table of the default size.
+        block.extend(literal(&[0x0f, 0xaf, 0x01], b"%"));
+        block
+    };
+    assert_block(&block(b"%"), &block(b"-"));
+}
+
+#[test]
 fn a_field_that_is_not_inserted_moves_no_index() {
     let block = |value: &[u8]| {
         [
