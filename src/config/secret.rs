@@ -1,0 +1,206 @@
+//! What must not be shown: values whose key names a secret.
+//!
+//! Excerpts in diagnostics end up in logs and bug reports, so the text is masked before anything is cut from it.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::node::{Kind, Node};
+use super::suggest;
+
+/// What stands in the place of a secret.
+pub(crate) const MASK: &str = "***";
+
+const SECRET_ENDINGS: [&str; 10] = [
+    "token",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "community",
+    "identity",
+    "credential",
+    "credentials",
+    "psk",
+];
+
+/// Whether a key names a secret (`token`, `snmp_community`, `auth_key`, `apiKey`), rather than the file that holds it.
+/// A misspelt one counts too: its mistake is what puts the line into an excerpt.
+pub fn is_secret_key(key: &str) -> bool {
+    let lower = key.to_ascii_lowercase();
+    if ["file", "path", "dir"]
+        .iter()
+        .any(|ending| lower.ends_with(ending))
+    {
+        return false;
+    }
+    if suggest::nearest(key, ["token", "password", "passphrase", "secret"]).is_some() {
+        return true;
+    }
+    SECRET_ENDINGS.iter().any(|ending| lower.ends_with(ending))
+        || lower.ends_with("_key")
+        || lower.ends_with("-key")
+        || key
+            .strip_suffix("Key")
+            .is_some_and(|front| front.ends_with(|c: char| c.is_ascii_lowercase()))
+}
+
+/// Marks every value below a secret key, and the same values wherever else an alias brings them.
+pub(crate) fn mark(root: &mut Node) {
+    let mut spans = HashSet::new();
+    root.walk(&mut |node| {
+        for (_, value) in node
+            .entries()
+            .unwrap_or_default()
+            .iter()
+            .filter(|(key, _)| names_secret(key))
+        {
+            value.walk(&mut |below| {
+                spans.insert(below.span);
+            });
+        }
+    });
+    if !spans.is_empty() {
+        mark_spans(root, &spans);
+    }
+}
+
+fn names_secret(key: &Node) -> bool {
+    key.as_str().is_some_and(is_secret_key)
+}
+
+fn mark_spans(node: &mut Node, spans: &HashSet<super::span::Span>) {
+    node.secret |= spans.contains(&node.span);
+    match &mut node.kind {
+        Kind::Seq(items) => items.iter_mut().for_each(|item| mark_spans(item, spans)),
+        Kind::Map(entries) => {
+            for (key, value) in entries {
+                mark_spans(key, spans);
+                mark_spans(value, spans);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The secret pieces of a file's text, apart and in order.
+pub(crate) fn ranges(text: &str, root: Option<&Node>) -> Vec<Range<usize>> {
+    let mut found = match root {
+        Some(root) => {
+            let mut found = Vec::new();
+            root.walk(&mut |node| {
+                if node.secret && !matches!(node.kind, Kind::Map(_) | Kind::Seq(_)) {
+                    found.push(node.span.range());
+                }
+            });
+            found
+        }
+        None => guess(text),
+    };
+    found.retain(|range| !range.is_empty());
+    found.sort_by_key(|range| (range.start, range.end));
+    let mut apart: Vec<Range<usize>> = Vec::new();
+    for range in found {
+        match apart.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => apart.push(range),
+        }
+    }
+    apart
+}
+
+/// For a text that is no YAML: from the colon after a secret word to the end of its line, and what is indented
+/// below. Hides too much rather than too little.
+fn guess(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    // The indentation of the key whose value goes on.
+    let mut inside: Option<usize> = None;
+    for line in text.split_inclusive('\n') {
+        let body = line.trim_end();
+        let indent = body.len() - body.trim_start().len();
+        if inside.is_some_and(|key| body.trim().is_empty() || indent > key) {
+            found.push(at + indent..at + body.len().max(indent));
+        } else {
+            inside = None;
+            if let Some(colon) = secret_colon(body) {
+                inside = Some(indent);
+                let value = colon + 1;
+                let blank = body[value..].len() - body[value..].trim_start().len();
+                found.push(at + value + blank..at + body.len());
+            }
+        }
+        at += line.len();
+    }
+    found
+}
+
+/// Where the colon after the first secret word of a line is.
+fn secret_colon(line: &str) -> Option<usize> {
+    line.match_indices(':').map(|(at, _)| at).find(|at| {
+        let front = line[..*at].trim_end().trim_end_matches(['"', '\'']);
+        let word = front
+            .rsplit(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
+            .next();
+        word.is_some_and(is_secret_key)
+    })
+}
+
+/// Removes the secrets at and below `node` from a message that somebody else wrote.
+pub(crate) fn redact(message: String, node: &Node) -> String {
+    let mut message = message;
+    node.walk(&mut |below| {
+        if !below.secret {
+            return;
+        }
+        let decoded = below.as_str().filter(|text| !text.is_empty());
+        for text in decoded
+            .into_iter()
+            .chain(below.written().filter(|text| !text.is_empty()))
+        {
+            if message.contains(text) {
+                message = message.replace(text, MASK);
+            }
+        }
+    });
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_but_not_of_their_files() {
+        for key in [
+            "token",
+            "mqtt_password",
+            "passphrase",
+            "auth_key",
+            "privKey",
+            "community",
+            "ssh_identity",
+            "pasword",
+            "tokne",
+        ] {
+            assert!(is_secret_key(key), "{key}");
+        }
+        for key in [
+            "tokenFile",
+            "passphraseFile",
+            "ssh_identity_file",
+            "key",
+            "monkey",
+            "type",
+        ] {
+            assert!(!is_secret_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_does_not_parse_is_masked_by_its_lines() {
+        let text = "a: {token: abc, x: 1}\npassword: |\n  one\n  two\nb: [\n";
+        let hidden: Vec<_> = guess(text).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(hidden, ["abc, x: 1}", "|", "one", "two"]);
+    }
+}
