@@ -1,0 +1,241 @@
+"""The client's own command line, as a shell user types it."""
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Timer
+
+import pexpect
+import pytest
+from jumpstarter_driver_network.adapters import PexpectAdapter
+
+from board import LOGIN, PROMPT, image_digest, log_in
+from images import MIB, digest, image
+from waiting import until
+
+J = str(Path(sys.executable).with_name("j"))
+
+
+def j(*args, **options):
+    done = subprocess.run([J, *args], capture_output=True, text=True, timeout=60, **options)
+    assert done.returncode == 0, f"j {' '.join(args)} gave {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def console(client):
+    with PexpectAdapter(client=client.dutlink.console) as console:
+        yield console
+
+
+@pytest.fixture
+def booted(client, console, work):
+    """A board at its login prompt; gives the digest of its image."""
+    path, digest = image(work / "booted.img", 2 * MIB)
+    client.dutlink.storage.write_local_file(path)
+    client.dutlink.storage.dut()
+    client.dutlink.power.on()
+    console.expect_exact(LOGIN)
+    return digest
+
+
+def test_help_lists_the_tree():
+    assert re.search(r"^\s+dutlink\b", j("--help"), re.M)
+    dutlink = j("dutlink", "--help")
+    for name in ["power", "storage", "console"]:
+        assert re.search(rf"^\s+{name}\b", dutlink, re.M), dutlink
+
+
+def test_help_lists_the_commands():
+    for instance, commands in {
+        "power": ["on", "off", "cycle", "read"],
+        "storage": ["host", "dut", "off", "write-local-file", "flash", "dump"],
+        "console": ["start-console", "pipe"],
+    }.items():
+        text = j("dutlink", instance, "--help")
+        for command in commands:
+            assert re.search(rf"^\s+{command}\b", text, re.M), text
+
+
+def test_power_on(console):
+    j("dutlink", "power", "on")
+    console.expect("No bootable medium found")
+
+
+def test_power_off(client, console, booted):
+    j("dutlink", "power", "off")
+    log_gone = console.expect_exact([PROMPT, pexpect.TIMEOUT], timeout=0.5)
+    console.sendline("root")
+    assert log_gone == 1
+    assert console.expect_exact([PROMPT, pexpect.TIMEOUT], timeout=1) == 1, "the board answers without power"
+
+
+def test_power_cycle(console, booted):
+    assert "cycling" in j("dutlink", "power", "cycle", "--wait", "0")
+    log_in(console)
+    assert image_digest(console) == booted
+
+
+def test_power_read():
+    """The meter is read until the user has seen enough."""
+    j("dutlink", "power", "on")
+    process = subprocess.Popen([J, "dutlink", "power", "read"], stdout=subprocess.PIPE, text=True)
+    end = Timer(60, process.kill)
+    end.start()
+    try:
+        reading = re.match(r"voltage=(\S+) V  current=(\S+) A", process.stdout.readline())
+        assert reading
+        assert all(float(number) > 0 for number in reading.groups()), "a board that is on draws power"
+    finally:
+        end.cancel()
+        process.kill()
+        process.communicate()
+
+
+def test_storage_host():
+    j("dutlink", "storage", "host")
+
+
+def test_storage_dut():
+    j("dutlink", "storage", "dut")
+
+
+def test_storage_off(console, work, client):
+    path, _ = image(work / "off.img", MIB)
+    client.dutlink.storage.write_local_file(path)
+    j("dutlink", "storage", "off")
+    client.dutlink.power.on()
+    console.expect_exact("No bootable medium found")
+
+
+def test_storage_write_local_file(client, console, work):
+    path, digest = image(work / "written.img", 2 * MIB)
+    j("dutlink", "storage", "write-local-file", str(path))
+    j("dutlink", "storage", "dut")
+    j("dutlink", "power", "on")
+    log_in(console)
+    assert image_digest(console) == digest
+
+
+def test_storage_flash(client, console, work):
+    path, digest = image(work / "flashed.img", 2 * MIB)
+    j("dutlink", "storage", "flash", str(path))
+    j("dutlink", "power", "on")
+    log_in(console)
+    assert image_digest(console) == digest
+
+
+def test_storage_flash_compressed(client, console, work):
+    import lzma
+
+    data = os.urandom(2 * MIB)
+    (work / "flashed.img.xz").write_bytes(lzma.compress(data, preset=0))
+    j("dutlink", "storage", "flash", "--compression", "xz", str(work / "flashed.img.xz"))
+    j("dutlink", "power", "on")
+    log_in(console)
+    assert image_digest(console) == digest(data)
+
+
+@contextmanager
+def pipe(*flags):
+    """`j dutlink console pipe` with its standard input and output in our hands, until the block ends."""
+    process = subprocess.Popen(
+        [J, "dutlink", "console", "pipe", *flags],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    os.set_blocking(process.stdout.fileno(), False)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ask(process, command, answer, output):
+    """Repeats a command until the answer shows: there is no word from `pipe` once its stream is open."""
+
+    def answered():
+        process.stdin.write(command.encode() + b"\n")
+        process.stdin.flush()
+        return re.search(answer, output())
+
+    return until(answered, f"{answer!r} after {command!r}", pause=0.5)
+
+
+def test_console_pipe(console, booted):
+    seen = bytearray()
+
+    def output():
+        seen.extend(process.stdout.read() or b"")
+        return seen.decode(errors="replace")
+
+    log_in(console_now(console))
+    with pipe("-i") as process:
+        ask(process, "image-digest", booted, output)
+
+
+def test_console_pipe_reads_on_after_the_end_of_input(console, booted):
+    seen = bytearray()
+
+    def output():
+        seen.extend(process.stdout.read() or b"")
+        return seen.decode(errors="replace")
+
+    log_in(console_now(console))
+    with pipe() as process:
+        ask(process, "echo first", "first\r?\n", output)
+        process.stdin.close()
+        process.stdin = None
+        console.sendline("echo after-eof")
+        until(lambda: "after-eof" in output(), "output after the end of input")
+        assert process.poll() is None
+
+
+def test_console_pipe_to_a_file(console, booted, work):
+    log = work / "console.log"
+
+    def output():
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    log_in(console_now(console))
+    with pipe("-o", str(log)) as process:
+        ask(process, "image-digest", booted, output)
+
+
+def test_console_pipe_without_output(console, booted):
+    log_in(console_now(console))
+    j("dutlink", "console", "pipe", "--no-output", input="echo from-the-pipe\n")
+    console.expect_exact("from-the-pipe")
+
+
+def console_now(console):
+    """The board already printed its prompt; a newline makes it print another."""
+    console.sendline("")
+    return console
+
+
+def test_start_console(booted):
+    terminal = pexpect.spawn(J, ["dutlink", "console", "start-console"], timeout=30)
+    try:
+        terminal.expect_exact("Starting serial port console")
+
+        def prompted():
+            terminal.send("\n")
+            return terminal.expect_exact([LOGIN, pexpect.TIMEOUT], timeout=0.5) == 0
+
+        until(prompted, "a login prompt")
+        terminal.sendline("root")
+        terminal.expect_exact(PROMPT)
+        terminal.sendline("image-digest")
+        terminal.expect_exact(booted)
+        terminal.send("\x02" * 3)
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        assert terminal.exitstatus == 0
+    finally:
+        terminal.close(force=True)

@@ -1,0 +1,31 @@
+//! What the interop tests share: an environment with the released packages, a daemon for each test,
+//! and the way from a Rust test to a case in `tests/python/`.
+
+#![allow(
+    dead_code,
+    reason = "every test binary compiles this anew and uses its own part of it"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; clippy exempts only functions marked as tests"
+)]
+
+pub(crate) mod case;
+pub(crate) mod daemon;
+pub(crate) mod lines;
+pub(crate) mod python;
+pub(crate) mod settings;
+
+use std::path::{Path, PathBuf};
+
+/// The top of the repository.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of `tests/python/`.
+pub(crate) fn python_file(name: &str) -> PathBuf {
+    repository().join("tests/python").join(name)
+}
