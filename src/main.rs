@@ -1,3 +1,9 @@
-//! Arguments, logging, runtime and exit codes.
+//! Arguments and exit code; everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    rigd::cli::Cli::parse().run()
+}

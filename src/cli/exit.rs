@@ -1,0 +1,52 @@
+//! How a command fails.
+
+use std::process::ExitCode;
+
+use crate::config::Diagnostics;
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+pub enum Failure {
+    /// Bad arguments or configuration: a restart would not help.
+    Usage(anyhow::Error),
+    /// Mistakes in exporter files, each with its place.
+    Config(Vec<Diagnostics>),
+    /// Something failed while running.
+    Runtime(anyhow::Error),
+}
+
+impl Failure {
+    /// Bad usage with a text.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(anyhow::Error::msg(text.into()))
+    }
+
+    /// Tells the user and gives the exit code.
+    pub fn report(self) -> ExitCode {
+        match self {
+            Self::Usage(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(2)
+            }
+            Self::Config(files) => {
+                for diagnostics in files {
+                    eprintln!("{}", styled(&diagnostics));
+                }
+                ExitCode::from(2)
+            }
+            Self::Runtime(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+fn styled(diagnostics: &Diagnostics) -> String {
+    use std::io::IsTerminal;
+    if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        diagnostics.styled()
+    } else {
+        diagnostics.to_string()
+    }
+}

@@ -1,0 +1,137 @@
+//! Upstream's drivers that have no native one yet, with the client class that drives each.
+
+/// Upstream's driver for another name of an instance; we spell it `ref:`.
+pub(super) const PROXY: &str = "jumpstarter_driver_composite.driver.Proxy";
+
+/// Driver class and client class, both below their package's modules `driver` and `client` unless a
+/// full path is given. From the released packages 0.9.0 and upstream's main of August 2026.
+const DRIVERS: &[(&str, &str, &str)] = &[
+    ("adb", "AdbServer", "AdbClient"),
+    (
+        "androidemulator",
+        "AndroidEmulator",
+        "AndroidEmulatorClient",
+    ),
+    ("ble", "BleWriteNotifyStream", "BleWriteNotifyStreamClient"),
+    ("bt_peer", "BtPeer", "BtPeerClient"),
+    ("can", "Can", "CanClient"),
+    ("can", "IsoTpPython", "IsoTpClient"),
+    ("can", "IsoTpSocket", "IsoTpClient"),
+    ("corellium", "Corellium", "CorelliumClient"),
+    ("cuttlefish", "Cuttlefish", "CuttlefishClient"),
+    ("doip", "DoIP", "DoIPDriverClient"),
+    ("dut_network", "DutNetwork", "DutNetworkClient"),
+    (
+        "dutlink",
+        "Dutlink",
+        "jumpstarter_driver_composite.client.CompositeClient",
+    ),
+    ("dutlink", "DutlinkPower", POWER),
+    (
+        "dutlink",
+        "DutlinkSerial",
+        "jumpstarter_driver_pyserial.client.PySerialClient",
+    ),
+    ("dutlink", "DutlinkStorageMux", MUX_FLASHER),
+    ("energenie", "EnerGenie", POWER),
+    ("esp32", "Esp32Flasher", "Esp32FlasherClient"),
+    ("flashers", "BaseFlasher", "BaseFlasherClient"),
+    ("flashers", "RCarS4Flasher", "BaseFlasherClient"),
+    ("flashers", "TIJ784S4Flasher", "BaseFlasherClient"),
+    ("gpiod", "DigitalInput", "DigitalInputClient"),
+    ("gpiod", "DigitalOutput", "DigitalOutputClient"),
+    ("gpiod", "PowerSwitch", POWER),
+    ("http", "HttpServer", "HttpServerClient"),
+    ("http_power", "HttpPower", POWER),
+    ("iscsi", "ISCSI", "ISCSIServerClient"),
+    ("mitmproxy", "MitmproxyDriver", "MitmproxyClient"),
+    ("network", "DbusNetwork", "DbusNetworkClient"),
+    ("network", "VsockNetwork", "NetworkClient"),
+    ("noyito_relay", "NoyitoPowerHID", "NoyitoPowerClient"),
+    ("noyito_relay", "NoyitoPowerSerial", "NoyitoPowerClient"),
+    ("obd", "OBD", "OBDClient"),
+    ("pi_pico", "PiPicoFlasher", "PiPicoClient"),
+    ("probe_rs", "ProbeRs", "ProbeRsClient"),
+    ("pyserial", "NVDemuxSerial", "PySerialClient"),
+    ("qemu", "Qemu", "QemuClient"),
+    ("renode", "Renode", "RenodeClient"),
+    ("ridesx", "RideSXDriver", "RideSXClient"),
+    ("ridesx", "RideSXPowerDriver", "RideSXPowerClient"),
+    ("sdwire", "SDWire", MUX_FLASHER),
+    ("shell", "Shell", "ShellClient"),
+    ("snmp", "SNMPServer", "SNMPServerClient"),
+    ("someip", "SomeIp", "SomeIpDriverClient"),
+    ("ssh", "SSHWrapper", "SSHWrapperClient"),
+    (
+        "ssh_mitm",
+        "SSHMITM",
+        "jumpstarter_driver_network.client.NetworkClient",
+    ),
+    ("ssh_mount", "SSHMount", "SSHMountClient"),
+    ("stlink_msd", "StlinkMsdFlasher", "StlinkMsdFlasherClient"),
+    ("tasmota", "TasmotaPower", POWER),
+    ("tftp", "Tftp", "TftpServerClient"),
+    ("tmt", "TMT", "TMTClient"),
+    ("uboot", "UbootConsole", "UbootConsoleClient"),
+    (
+        "uds_can",
+        "UdsCan",
+        "jumpstarter_driver_uds.client.UdsClient",
+    ),
+    (
+        "uds_doip",
+        "UdsDoip",
+        "jumpstarter_driver_uds.client.UdsClient",
+    ),
+    ("ustreamer", "UStreamer", "UStreamerClient"),
+    ("video", "HttpVideo", "VideoClient"),
+    ("vnc", "Vnc", "VNClient"),
+    ("xcp", "Xcp", "XcpClient"),
+    ("yepkit", "Ykush", POWER),
+];
+
+const POWER: &str = "jumpstarter_driver_power.client.PowerClient";
+const MUX_FLASHER: &str = "jumpstarter_driver_opendal.client.StorageMuxFlasherClient";
+
+struct Known {
+    driver: &'static str,
+    client: &'static str,
+}
+
+/// Full class paths, made once: they are looked up by the text of a file.
+fn known() -> &'static [Known] {
+    static KNOWN: std::sync::OnceLock<Vec<Known>> = std::sync::OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let full = DRIVERS.iter().map(|(package, driver, client)| {
+            let module = format!("jumpstarter_driver_{package}");
+            // NVDemuxSerial is the one driver in a module of its own below its package.
+            let below = if *driver == "NVDemuxSerial" {
+                "nvdemux.driver"
+            } else {
+                "driver"
+            };
+            let client = match client.contains('.') {
+                true => (*client).to_owned(),
+                false => format!("{module}.client.{client}"),
+            };
+            Known {
+                driver: Box::leak(format!("{module}.{below}.{driver}").into_boxed_str()),
+                client: Box::leak(client.into_boxed_str()),
+            }
+        });
+        full.collect()
+    })
+}
+
+/// The client class of an upstream driver that is not native.
+pub(super) fn client(driver: &str) -> Option<&'static str> {
+    known()
+        .iter()
+        .find(|k| k.driver == driver)
+        .map(|k| k.client)
+}
+
+/// Class paths of all of them.
+pub(super) fn names() -> impl Iterator<Item = &'static str> + Clone {
+    known().iter().map(|k| k.driver)
+}

@@ -1,0 +1,131 @@
+//! `ExporterService`: report, calls, streaming calls, logs, status.
+
+use futures::{StreamExt, stream};
+use rigd_proto::{
+    v1::{
+        DriverCallRequest, DriverCallResponse, EndSessionRequest, EndSessionResponse,
+        GetReportResponse, GetStatusRequest, GetStatusResponse, LogStreamResponse, ResetRequest,
+        ResetResponse, StreamingDriverCallRequest, StreamingDriverCallResponse,
+        exporter_service_server::ExporterService,
+    },
+    value,
+};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{Session, errors};
+
+type Items<T> = stream::BoxStream<'static, Result<T, Status>>;
+
+/// The service over a session.
+pub(super) struct Exporter(pub(super) Session);
+
+fn arguments(args: Vec<prost_types::Value>) -> Result<Vec<serde_json::Value>, Status> {
+    let args = args
+        .into_iter()
+        .map(value::to_json)
+        .collect::<Result<_, _>>();
+    args.map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+#[tonic::async_trait]
+impl ExporterService for Exporter {
+    type StreamingDriverCallStream = Items<StreamingDriverCallResponse>;
+    type LogStreamStream = Items<LogStreamResponse>;
+
+    async fn get_report(&self, _: Request<()>) -> Result<Response<GetReportResponse>, Status> {
+        Ok(Response::new(self.0.0.tree.report().clone()))
+    }
+
+    async fn driver_call(
+        &self,
+        request: Request<DriverCallRequest>,
+    ) -> Result<Response<DriverCallResponse>, Status> {
+        let DriverCallRequest { uuid, method, args } = request.into_inner();
+        let instance = self.0.instance(&uuid)?;
+        let args = arguments(args)?;
+        let session = &self.0.0;
+        session
+            .status
+            .ready()
+            .await
+            .map_err(|e| errors::status(&e))?;
+        let (key, resources) = (self.0.key(), session.resources.clone());
+        let result = instance.call(&key, Some(resources), &method, args).await;
+        let result = result.map_err(|error| {
+            tracing::debug!(instance = instance.path(), method, %error, "Call failed.");
+            errors::status(&error)
+        })?;
+        let uuid = Uuid::new_v4().to_string();
+        let result = Some(value::from_json(result));
+        Ok(Response::new(DriverCallResponse { uuid, result }))
+    }
+
+    async fn streaming_driver_call(
+        &self,
+        request: Request<StreamingDriverCallRequest>,
+    ) -> Result<Response<Self::StreamingDriverCallStream>, Status> {
+        let StreamingDriverCallRequest { uuid, method, args } = request.into_inner();
+        let instance = self.0.instance(&uuid)?;
+        let args = arguments(args)?;
+        let session = &self.0.0;
+        session
+            .status
+            .ready()
+            .await
+            .map_err(|e| errors::status(&e))?;
+        let (key, resources) = (self.0.key(), session.resources.clone());
+        let items = instance.streaming_call(&key, Some(resources), &method, args);
+        let items = items.map_err(|error| errors::status(&error))?;
+        let items = items.map(|item| match item {
+            Ok(item) => Ok(StreamingDriverCallResponse {
+                uuid: Uuid::new_v4().to_string(),
+                result: Some(value::from_json(item)),
+            }),
+            Err(error) => Err(errors::status(&error)),
+        });
+        Ok(Response::new(items.boxed()))
+    }
+
+    async fn log_stream(&self, _: Request<()>) -> Result<Response<Self::LogStreamStream>, Status> {
+        let reader = self.0.0.logs.reader();
+        let over = self.0.0.over.clone();
+        let lines = stream::unfold(Some((reader, over)), |state| async move {
+            let (mut reader, over) = state?;
+            // cancel-safe: both arms only wait.
+            let line = tokio::select! {
+                () = over.cancelled() => None,
+                line = reader.next() => line,
+            };
+            Some(match line {
+                Some(line) => (Ok(line.into()), Some((reader, over))),
+                // The words of a Python exporter that stops; clients take them as the end.
+                None => (Err(Status::unavailable("Cancelling all calls")), None),
+            })
+        });
+        Ok(Response::new(lines.boxed()))
+    }
+
+    async fn reset(&self, _: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
+        Err(Status::unimplemented("Method not implemented!"))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        Ok(Response::new(self.0.0.status.response()))
+    }
+
+    /// Without a controller there is no lease to end.
+    async fn end_session(
+        &self,
+        _: Request<EndSessionRequest>,
+    ) -> Result<Response<EndSessionResponse>, Status> {
+        let message = Some("No active lease context".into());
+        Ok(Response::new(EndSessionResponse {
+            success: false,
+            message,
+        }))
+    }
+}

@@ -1,0 +1,118 @@
+//! What the clients of one lease are served: report, calls, streams, resources, logs, status.
+//!
+//! ```text
+//!   transport ──HTTP/2──> Exporter (calls, report, logs, status) ──┐
+//!                    └──> Router (byte streams, resources) ────────┴─> Instance ─> driver
+//! ```
+//!
+//! A session knows no transport: whatever brings an HTTP/2 connection serves [`Session::routes`].
+//! All work is done under the session's key; [`Session::end`] revokes it.
+
+mod backlog;
+mod errors;
+mod exporter;
+mod frames;
+mod logs;
+mod resource;
+mod router;
+mod small_frames;
+mod status;
+mod stream;
+
+use std::sync::Arc;
+
+use rigd_driver::{Instance, Key, KeyKind, KeyOwner};
+use rigd_proto::v1::{
+    exporter_service_server::ExporterServiceServer, router_service_server::RouterServiceServer,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Status, service::Routes};
+use uuid::Uuid;
+
+pub use logs::{LogHub, LogLine, LogReader};
+pub use small_frames::SmallFrames;
+pub use status::StatusBoard;
+
+use crate::tree::Tree;
+use resource::ResourceTable;
+
+/// Largest message a client may send: gRPC's default, which the peers use as well.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// One lease being served.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    tree: Arc<Tree>,
+    status: Arc<StatusBoard>,
+    logs: Arc<LogHub>,
+    key: KeyOwner,
+    resources: Arc<ResourceTable>,
+    tasks: TaskTracker,
+    /// Cancelled when the last word was said; ends what never ends by itself.
+    over: CancellationToken,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session over `tree`.
+    pub fn new(tree: Arc<Tree>, status: Arc<StatusBoard>, logs: Arc<LogHub>) -> Self {
+        let tasks = TaskTracker::new();
+        Self(Arc::new(Inner {
+            tree,
+            status,
+            logs,
+            key: KeyOwner::issue(KeyKind::Client),
+            resources: Arc::new(ResourceTable::new(tasks.clone())),
+            tasks,
+            over: CancellationToken::new(),
+        }))
+    }
+
+    /// The gRPC services, for a transport to serve.
+    pub fn routes(&self) -> Routes {
+        let exporter = ExporterServiceServer::new(exporter::Exporter(self.clone()));
+        let router = RouterServiceServer::new(router::Router(self.clone()));
+        let routes = Routes::new(exporter.max_decoding_message_size(MAX_MESSAGE))
+            .add_service(router.max_decoding_message_size(MAX_MESSAGE));
+        let unknown = || async {
+            Status::unimplemented("Method not found!").into_http::<tonic::body::Body>()
+        };
+        Routes::from(routes.into_axum_router().fallback(unknown))
+    }
+
+    /// Ends the clients' right to act; report, status and logs go on.
+    pub fn end(&self, reason: &str) {
+        self.0.key.revoke(reason);
+    }
+
+    /// Ends everything and waits for the session's tasks. Cancel-safe.
+    pub async fn close(&self) {
+        self.end("the session is over");
+        self.0.over.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    fn key(&self) -> Key {
+        self.0.key.key()
+    }
+
+    /// The instance a client names.
+    ///
+    /// # Errors
+    /// UNKNOWN, not NOT_FOUND: clients read that as a method that is not there.
+    fn instance(&self, uuid: &str) -> Result<&Arc<Instance>, Status> {
+        let id = Uuid::parse_str(uuid).map_err(|_| {
+            Status::unknown(format!("'{uuid}': badly formed hexadecimal UUID string"))
+        })?;
+        let instance = self.0.tree.instance(id);
+        instance.ok_or_else(|| Status::unknown(format!("no driver instance UUID('{id}')")))
+    }
+}

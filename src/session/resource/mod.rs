@@ -1,0 +1,316 @@
+//! Resources of a session: client streams that wait for a call to use them, and presigned URLs.
+//!
+//! ```text
+//!   Stream RPC ──register──> waiting ──upload/download by a call──> in use ──> over
+//!                               └── the client's RPC ends ──> forgotten
+//! ```
+//!
+//! A resource is good for one use and belongs to one instance.
+
+mod codec;
+mod presigned;
+
+use std::{collections::HashMap, sync::Mutex};
+
+use futures::{Stream, stream};
+use rigd_driver::{
+    ChunkSender, Download, DownloadSource, DriverError, PresignedMethod, ResourceHandle, Resources,
+    Upload, async_trait, download_channel, upload_channel,
+};
+use rigd_proto::v1::StreamResponse;
+use tokio::sync::oneshot;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use tonic::Status;
+use uuid::Uuid;
+
+pub(super) use codec::Encoding;
+
+use super::{
+    errors,
+    frames::{self, Frames, Uplink},
+};
+
+/// Client streams that may wait for their call at once. A client opens one for each transfer.
+const MAX_WAITING: usize = 256;
+
+/// A client stream that no call has used yet.
+struct Waiting {
+    upload: Upload,
+    /// Tells the client's RPC what the resource is used for.
+    usage: oneshot::Sender<Usage>,
+}
+
+enum Usage {
+    /// The driver reads; the token is cancelled when it is done reading.
+    Upload(CancellationToken),
+    /// The driver writes.
+    Download(DownloadSource),
+}
+
+/// The resources of one session.
+pub(super) struct ResourceTable {
+    waiting: Mutex<HashMap<(Uuid, Uuid), Waiting>>,
+    tasks: TaskTracker,
+}
+
+impl ResourceTable {
+    pub(super) fn new(tasks: TaskTracker) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            tasks,
+        }
+    }
+
+    /// Registers a client stream for `instance`; gives its id and the response of the RPC.
+    pub(super) fn register(
+        self: &std::sync::Arc<Self>,
+        instance: Uuid,
+        frames: Frames,
+    ) -> Result<
+        (
+            Uuid,
+            impl Stream<Item = Result<StreamResponse, Status>> + Send + use<>,
+        ),
+        DriverError,
+    > {
+        let id = Uuid::new_v4();
+        let (chunks, upload) = upload_channel();
+        let (usage_tx, usage) = oneshot::channel();
+        {
+            let mut waiting = self.lock()?;
+            if waiting.len() >= MAX_WAITING {
+                return Err(DriverError::Exhausted(format!(
+                    "{MAX_WAITING} resources wait for a call to use them"
+                )));
+            }
+            waiting.insert(
+                (instance, id),
+                Waiting {
+                    upload,
+                    usage: usage_tx,
+                },
+            );
+        }
+        let (gone, closed) = (CancellationToken::new(), CancellationToken::new());
+        let rpc = Rpc {
+            table: self.clone(),
+            entry: (instance, id),
+            closed: closed.clone(),
+            _gone: gone.clone().drop_guard(),
+        };
+        let closed = closed.drop_guard();
+        self.tasks.spawn(async move {
+            feed(frames, chunks, gone).await;
+            drop(closed);
+        });
+        Ok((
+            id,
+            stream::unfold(Response::Waiting { usage, rpc }, Response::next),
+        ))
+    }
+
+    fn lock(
+        &self,
+    ) -> Result<std::sync::MutexGuard<'_, HashMap<(Uuid, Uuid), Waiting>>, DriverError> {
+        self.waiting
+            .lock()
+            .map_err(|_| DriverError::Unknown("the resource table is lost".into()))
+    }
+
+    /// Takes a waiting client stream out of the table: it is good for one use.
+    fn take(&self, instance: Uuid, id: Uuid) -> Result<Waiting, DriverError> {
+        let waiting = self.lock()?.remove(&(instance, id));
+        waiting.ok_or_else(|| DriverError::Unknown(format!("UUID('{id}')")))
+    }
+}
+
+/// The client's RPC. When it ends, a resource that nobody used is forgotten.
+struct Rpc {
+    table: std::sync::Arc<ResourceTable>,
+    entry: (Uuid, Uuid),
+    /// Cancelled when the client sends no more.
+    closed: CancellationToken,
+    // Ends the task that feeds the upload.
+    _gone: DropGuard,
+}
+
+impl Drop for Rpc {
+    fn drop(&mut self) {
+        if let Ok(mut waiting) = self.table.waiting.lock() {
+            waiting.remove(&self.entry);
+        }
+    }
+}
+
+/// Moves a client's frames into the upload. Only GOAWAY ends it well.
+async fn feed(mut frames: Frames, chunks: ChunkSender, gone: CancellationToken) {
+    let went_away = || {
+        DriverError::Unavailable(
+            "upload broken: the client went away before the end of its data".into(),
+        )
+    };
+    loop {
+        // cancel-safe: `next` loses nothing; after `gone` the stream is of no use.
+        let event = tokio::select! {
+            () = gone.cancelled() => {
+                chunks.fail(went_away()).await;
+                return;
+            }
+            event = frames.next() => event,
+        };
+        match event {
+            Uplink::Data(bytes) => {
+                let taken = tokio::select! {
+                    () = gone.cancelled() => {
+                        chunks.fail(went_away()).await;
+                        return;
+                    }
+                    taken = chunks.send(bytes) => taken,
+                };
+                if !taken {
+                    // The driver has what it wants; the client is told by GOAWAY.
+                    break;
+                }
+            }
+            Uplink::Goaway => {
+                chunks.end().await;
+                break;
+            }
+            Uplink::Closed | Uplink::Broken(_) => {
+                chunks.fail(went_away()).await;
+                return;
+            }
+        }
+    }
+    tokio::select! { () = gone.cancelled() => {}, () = frames.swallow() => {} }
+}
+
+/// The daemon's side of a resource RPC.
+enum Response {
+    Waiting {
+        usage: oneshot::Receiver<Usage>,
+        rpc: Rpc,
+    },
+    Uploading {
+        done: CancellationToken,
+        rpc: Rpc,
+    },
+    Downloading {
+        source: DownloadSource,
+        rpc: Rpc,
+    },
+    /// GOAWAY is sent. What the client still sends is swallowed until it closes.
+    Ended {
+        rpc: Rpc,
+    },
+    Over,
+}
+
+impl Response {
+    async fn next(mut self) -> Option<(Result<StreamResponse, Status>, Self)> {
+        let fail = |error| Some((Err(errors::status(&error)), Self::Over));
+        loop {
+            self = match self {
+                Self::Waiting { usage, rpc } => match usage.await {
+                    Ok(Usage::Upload(done)) => Self::Uploading { done, rpc },
+                    Ok(Usage::Download(source)) => Self::Downloading { source, rpc },
+                    Err(_) => return None,
+                },
+                Self::Uploading { done, rpc } => {
+                    done.cancelled().await;
+                    return Some((Ok(frames::goaway()), Self::Ended { rpc }));
+                }
+                Self::Downloading { mut source, rpc } => match source.chunks.recv().await {
+                    Some(Ok(bytes)) => {
+                        let next = Self::Downloading { source, rpc };
+                        return Some((Ok(frames::data(bytes)), next));
+                    }
+                    Some(Err(error)) => return fail(error),
+                    None if source.done.try_recv().is_ok() => {
+                        // Everything is handed to HTTP/2; a client that breaks from here on
+                        // sees a stream without GOAWAY. The driver may be gone already.
+                        source.outcome.send(Ok(())).ok();
+                        return Some((Ok(frames::goaway()), Self::Ended { rpc }));
+                    }
+                    None => {
+                        return fail(DriverError::Unknown(
+                            "download broken: the call ended before the end of the data".into(),
+                        ));
+                    }
+                },
+                Self::Ended { rpc } => {
+                    rpc.closed.cancelled().await;
+                    return None;
+                }
+                Self::Over => return None,
+            };
+        }
+    }
+}
+
+/// Resources as the calls of one session see them.
+#[async_trait]
+impl Resources for ResourceTable {
+    async fn upload(&self, instance: Uuid, handle: ResourceHandle) -> Result<Upload, DriverError> {
+        match handle {
+            ResourceHandle::ClientStream {
+                uuid,
+                x_jmp_content_encoding,
+            } => {
+                let encoding = Encoding::parse(x_jmp_content_encoding.as_deref())?;
+                let Waiting { upload, usage } = self.take(instance, uuid)?;
+                let done = CancellationToken::new();
+                // A client that left already shows as a broken upload.
+                usage.send(Usage::Upload(done.clone())).ok();
+                Ok(codec::decode(upload, encoding, done, &self.tasks))
+            }
+            ResourceHandle::PresignedRequest {
+                headers,
+                url,
+                method: PresignedMethod::Get,
+            } => presigned::get(&url, &headers, &self.tasks).await,
+            ResourceHandle::PresignedRequest { .. } => Err(DriverError::InvalidArgument(
+                "a presigned PUT cannot be read: this needs a presigned GET".into(),
+            )),
+        }
+    }
+
+    async fn download(
+        &self,
+        instance: Uuid,
+        handle: ResourceHandle,
+    ) -> Result<Download, DriverError> {
+        let (download, source) = download_channel();
+        match handle {
+            ResourceHandle::ClientStream {
+                uuid,
+                x_jmp_content_encoding,
+            } => {
+                let encoding = Encoding::parse(x_jmp_content_encoding.as_deref())?;
+                let Waiting { usage, .. } = self.take(instance, uuid)?;
+                let source = codec::encode(source, encoding, &self.tasks);
+                if usage.send(Usage::Download(source)).is_err() {
+                    return Err(DriverError::Unavailable(
+                        "download broken: the client went away before it began".into(),
+                    ));
+                }
+            }
+            ResourceHandle::PresignedRequest {
+                headers,
+                url,
+                method: PresignedMethod::Put,
+            } => {
+                presigned::put(&url, &headers, source, &self.tasks)?;
+            }
+            ResourceHandle::PresignedRequest { .. } => {
+                return Err(DriverError::InvalidArgument(
+                    "a presigned GET cannot be written: this needs a presigned PUT".into(),
+                ));
+            }
+        }
+        Ok(download)
+    }
+}

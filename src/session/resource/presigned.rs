@@ -1,0 +1,270 @@
+//! Presigned URLs: the daemon fetches or stores the bytes itself.
+//!
+//! Facts of the peers: at most 10 redirects with codes 301, 302, 303, 307 and 308, followed by
+//! hand since headers that carry rights must not cross to another origin; the percent-encoding of
+//! the path is part of the signature and stays as it is; 7200 s in all. The query of a signed URL
+//! is a secret and never shown.
+
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
+
+use futures::{StreamExt, stream};
+use reqwest::{
+    Client, Method, Response, Url,
+    header::{HeaderMap, HeaderName, HeaderValue, LOCATION},
+    redirect::Policy,
+};
+use rigd_driver::{DownloadSource, DriverError, Upload, upload_channel};
+use tokio_util::task::TaskTracker;
+
+/// Time for a whole transfer: what upstream allows.
+const TOTAL_LIMIT: Duration = Duration::from_secs(7200);
+/// Time to reach a server, and for it to send anything at all.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// Redirects followed.
+const MAX_REDIRECTS: usize = 10;
+/// Headers that carry rights start with one of these.
+const SENSITIVE: [&str; 6] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "x-amz-",
+    "x-ms-",
+    "x-goog-",
+];
+
+fn client() -> Result<Client, DriverError> {
+    static CLIENT: OnceLock<Option<Client>> = OnceLock::new();
+    let build = || {
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .timeout(TOTAL_LIMIT)
+            .connect_timeout(IDLE_LIMIT)
+            .read_timeout(IDLE_LIMIT)
+            .user_agent(concat!("rigd/", env!("CARGO_PKG_VERSION")));
+        client.build().ok()
+    };
+    let client = CLIENT.get_or_init(build).clone();
+    client.ok_or_else(|| DriverError::Device("cannot set up an HTTP client".into()))
+}
+
+/// Opens `url` for reading; resolves when the server has begun to answer.
+pub(super) async fn get(
+    url: &str,
+    headers: &BTreeMap<String, String>,
+    tasks: &TaskTracker,
+) -> Result<Upload, DriverError> {
+    let (url, response) = follow(url, headers).await?;
+    let (chunks, upload) = upload_channel();
+    let body = response.bytes_stream();
+    tasks.spawn(async move {
+        let mut body = std::pin::pin!(body);
+        while let Some(item) = body.next().await {
+            match item {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => {
+                    if !chunks.send(bytes).await {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    chunks.fail(failed("GET stream", &url, &error)).await;
+                    return;
+                }
+            }
+        }
+        chunks.end().await;
+    });
+    Ok(upload)
+}
+
+async fn follow(
+    url: &str,
+    headers: &BTreeMap<String, String>,
+) -> Result<(Url, Response), DriverError> {
+    let client = client()?;
+    let mut headers = header_map(headers)?;
+    let mut url = parse(url)?;
+    for _ in 0..=MAX_REDIRECTS {
+        let request = client
+            .request(Method::GET, url.clone())
+            .headers(headers.clone());
+        let response = request
+            .send()
+            .await
+            .map_err(|e| failed("GET stream", &url, &e))?;
+        if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            check("GET", &url, &response)?;
+            return Ok((url, response));
+        }
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|l| l.to_str().ok());
+        let Some(location) = location else {
+            return Err(DriverError::Unknown(format!(
+                "Presigned HTTP GET redirect missing Location header for URL: {}",
+                redacted(&url)
+            )));
+        };
+        let next = url.join(location).map_err(|error| {
+            DriverError::Unknown(format!(
+                "Presigned HTTP GET redirect with a bad Location header for URL: {}: {error}",
+                redacted(&url)
+            ))
+        })?;
+        if next.origin() != url.origin() {
+            headers = keep_harmless(&headers);
+        }
+        url = next;
+    }
+    Err(DriverError::Unknown(format!(
+        "Too many redirects ({MAX_REDIRECTS}) for {}",
+        redacted(&url)
+    )))
+}
+
+fn keep_harmless(headers: &HeaderMap) -> HeaderMap {
+    let harmless = |name: &HeaderName| !SENSITIVE.iter().any(|p| name.as_str().starts_with(p));
+    let kept = headers.iter().filter(|(name, _)| harmless(name));
+    kept.map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Stores what the driver writes at `url`; the server's answer is the outcome of the download.
+pub(super) fn put(
+    url: &str,
+    headers: &BTreeMap<String, String>,
+    source: DownloadSource,
+    tasks: &TaskTracker,
+) -> Result<(), DriverError> {
+    let client = client()?;
+    let headers = header_map(headers)?;
+    let url = parse(url)?;
+    let DownloadSource {
+        chunks,
+        done,
+        outcome,
+    } = source;
+    // The body fails unless the driver finished, so that a half dump is never stored as a whole.
+    let body = stream::unfold(Some((chunks, done)), |state| async move {
+        let (mut chunks, mut done) = state?;
+        match chunks.recv().await {
+            Some(item) => Some((item, Some((chunks, done)))),
+            None if done.try_recv().is_ok() => None,
+            None => {
+                let gave_up = DriverError::Unknown("the driver gave up in the middle".into());
+                Some((Err(gave_up), None))
+            }
+        }
+    });
+    tasks.spawn(async move {
+        let request = client.request(Method::PUT, url.clone()).headers(headers);
+        let sent = request.body(reqwest::Body::wrap_stream(body)).send().await;
+        let result = match sent {
+            Ok(response) => check("PUT", &url, &response),
+            Err(error) => Err(failed("PUT stream", &url, &error)),
+        };
+        // The driver may have given up; then nobody waits for the outcome.
+        outcome.send(result).ok();
+    });
+    Ok(())
+}
+
+fn check(method: &str, url: &Url, response: &Response) -> Result<(), DriverError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(DriverError::Unknown(format!(
+        "Presigned HTTP {method} request failed: status={}, reason='{}', url={}",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
+        redacted(url)
+    )))
+}
+
+fn failed(what: &str, url: &Url, error: &reqwest::Error) -> DriverError {
+    let url = redacted(url);
+    if error.is_timeout() {
+        return DriverError::Timeout(format!("Presigned HTTP {what} timed out for URL: {url}"));
+    }
+    // The error's own text may hold the URL; its sources say what happened.
+    let mut cause = std::error::Error::source(error);
+    let mut reason = String::new();
+    while let Some(error) = cause {
+        reason = format!("{reason}: {error}");
+        cause = error.source();
+    }
+    DriverError::Unknown(format!(
+        "Presigned HTTP {what} failed (connection/read error) for URL: {url}{reason}"
+    ))
+}
+
+fn redacted(url: &Url) -> String {
+    let mut shown = url.clone();
+    if shown.query().is_some() {
+        shown.set_query(Some("[REDACTED]"));
+    }
+    shown.set_fragment(None);
+    // A URL without user info cannot fail here.
+    shown.set_username("").ok();
+    shown.set_password(None).ok();
+    shown.into()
+}
+
+fn parse(url: &str) -> Result<Url, DriverError> {
+    let parsed = Url::parse(url)
+        .map_err(|error| DriverError::InvalidArgument(format!("bad presigned URL: {error}")))?;
+    match parsed.scheme() {
+        "http" | "https" => Ok(parsed),
+        other => Err(DriverError::InvalidArgument(format!(
+            "bad presigned URL: scheme '{other}', only http and https are fetched"
+        ))),
+    }
+}
+
+fn header_map(headers: &BTreeMap<String, String>) -> Result<HeaderMap, DriverError> {
+    let bad = |name: &str| DriverError::InvalidArgument(format!("bad presigned header '{name}'"));
+    let pairs = headers.iter().map(|(name, value)| {
+        let key = HeaderName::try_from(name).map_err(|_| bad(name))?;
+        Ok((key, HeaderValue::try_from(value).map_err(|_| bad(name))?))
+    });
+    pairs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_and_user_info_are_never_shown() {
+        let url = parse("https://me:pw@host/a%2Fb%20c?X-Amz-Signature=secret#frag").unwrap();
+        assert_eq!(redacted(&url), "https://host/a%2Fb%20c?[REDACTED]");
+    }
+
+    #[test]
+    fn percent_encoding_of_the_path_stays() {
+        let url = "http://host/a%2fb/%E4%bd%A0+c~d";
+        assert_eq!(parse(url).unwrap().as_str(), url);
+    }
+
+    #[test]
+    fn headers_that_carry_rights_stay_at_home() {
+        let names = [
+            "Authorization",
+            "X-Amz-Date",
+            "x-goog-meta",
+            "Cookie",
+            "Accept",
+            "X-Other",
+        ];
+        let headers = names
+            .iter()
+            .map(|n| ((*n).to_owned(), "v".to_owned()))
+            .collect();
+        let kept = keep_harmless(&header_map(&headers).unwrap());
+        let mut kept: Vec<_> = kept.keys().map(HeaderName::as_str).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, ["accept", "x-other"]);
+    }
+}

@@ -1,0 +1,212 @@
+//! Driver byte streams: frames of a client to and from a [`ByteStream`].
+//!
+//! ```text
+//!   client ──Frames──> uplink task ──Backlog──> ByteSink ──> device
+//!   client <──frames── downlink (the response) <── reader <── device
+//!
+//!   both directions open ─┬─ client GOAWAY/close ─> sink.finish, downlink goes on
+//!                         └─ device end ─> GOAWAY, uplink is swallowed
+//!   both ended: the call ends with OK
+//! ```
+//!
+//! The two directions end independently. An error in either ends the call with its status.
+
+use std::{pin::pin, sync::Arc};
+
+use futures::{Stream, StreamExt, stream};
+use rigd_driver::{Boundaries, ByteStream, DriverError, Key};
+use rigd_proto::v1::StreamResponse;
+use tokio::sync::oneshot;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use tonic::Status;
+
+use super::{
+    backlog::Backlog,
+    errors,
+    frames::{self, Frames, Uplink},
+    small_frames::{SmallFrames, Stalled},
+};
+
+/// Serves `stream` to the client behind `frames`; the result is the response of the call.
+pub(super) fn serve(
+    stream: ByteStream,
+    frames: Frames,
+    key: Key,
+    small: Arc<SmallFrames>,
+    tasks: &TaskTracker,
+) -> impl Stream<Item = Result<StreamResponse, Status>> + Send + use<> {
+    let ByteStream {
+        reader,
+        writer,
+        boundaries,
+        ..
+    } = stream;
+    let (ended, uplink) = oneshot::channel();
+    let gone = CancellationToken::new();
+    let guard = gone.clone().drop_guard();
+    let downlink_key = key.clone();
+    tasks.spawn(async move {
+        let mut uplink = UplinkTask {
+            frames,
+            writer,
+            boundaries,
+            small,
+        };
+        // cancel-safe: the stream is of no use after either of the first two.
+        let outcome = tokio::select! {
+            () = gone.cancelled() => return,
+            fenced = key.revoked() => Err(fenced.into()),
+            outcome = uplink.run() => outcome,
+        };
+        // Nobody listens when the call is over already.
+        ended.send(outcome).ok();
+        // Swallows what a client still sends, so that its flow control never wedges; the sink is
+        // dropped only with the call, since some devices take its drop for the client's death.
+        tokio::select! { () = gone.cancelled() => {}, () = uplink.frames.swallow() => {} }
+        gone.cancelled().await;
+    });
+    let key = downlink_key;
+    let state = Downlink::Open {
+        reader,
+        uplink,
+        uplink_done: false,
+        key,
+        guard,
+    };
+    stream::unfold(state, Downlink::next)
+}
+
+struct UplinkTask {
+    frames: Frames,
+    writer: Box<dyn rigd_driver::ByteSink>,
+    boundaries: Boundaries,
+    small: Arc<SmallFrames>,
+}
+
+impl UplinkTask {
+    /// Until the client sends no more and the device has everything.
+    async fn run(&mut self) -> Result<(), DriverError> {
+        let mut backlog = Backlog::new(self.boundaries);
+        let mut stalled = Stalled::new(self.small.clone());
+        let mut open = true;
+        loop {
+            let Some(chunk) = backlog.pop() else {
+                if !open {
+                    return self.writer.finish().await;
+                }
+                match self.frames.next().await {
+                    Uplink::Data(bytes) => {
+                        stalled.count(bytes.len());
+                        backlog.push(bytes);
+                    }
+                    Uplink::Goaway | Uplink::Closed => open = false,
+                    Uplink::Broken(status) => return Err(broken(&status)),
+                }
+                continue;
+            };
+            let mut send = pin!(self.writer.send(chunk));
+            loop {
+                stalled.waits(backlog.is_full())?;
+                // cancel-safe: `send` is pinned outside, `next` loses nothing.
+                tokio::select! {
+                    sent = &mut send => {
+                        sent?;
+                        break;
+                    }
+                    event = self.frames.next(), if open && !backlog.is_full() => match event {
+                        Uplink::Data(bytes) => {
+                            stalled.count(bytes.len());
+                            backlog.push(bytes);
+                        }
+                        Uplink::Goaway | Uplink::Closed => open = false,
+                        Uplink::Broken(status) => return Err(broken(&status)),
+                    },
+                }
+            }
+            stalled.waits(false)?;
+        }
+    }
+}
+
+fn broken(status: &Status) -> DriverError {
+    DriverError::Cancelled(format!("the client's stream broke: {}", status.message()))
+}
+
+type Reader = stream::BoxStream<'static, Result<bytes::Bytes, DriverError>>;
+
+enum Downlink {
+    Open {
+        reader: Reader,
+        uplink: oneshot::Receiver<Result<(), DriverError>>,
+        uplink_done: bool,
+        key: Key,
+        guard: DropGuard,
+    },
+    /// GOAWAY is sent; the call lasts until the client's direction is over as well.
+    Ending {
+        uplink: Option<oneshot::Receiver<Result<(), DriverError>>>,
+        guard: DropGuard,
+    },
+    Over,
+}
+
+impl Downlink {
+    async fn next(self) -> Option<(Result<StreamResponse, Status>, Self)> {
+        match self {
+            Self::Open {
+                mut reader,
+                mut uplink,
+                mut uplink_done,
+                key,
+                guard,
+            } => loop {
+                // cancel-safe: the arms only take what is there.
+                let item = tokio::select! {
+                    fenced = key.revoked() => return Some(end(&fenced.into())),
+                    outcome = &mut uplink, if !uplink_done => {
+                        uplink_done = true;
+                        match outcome {
+                            Ok(Err(error)) => return Some(end(&error)),
+                            Ok(Ok(())) | Err(_) => continue,
+                        }
+                    }
+                    item = reader.next() => item,
+                };
+                return Some(match item {
+                    Some(Ok(bytes)) => {
+                        let open = Self::Open {
+                            reader,
+                            uplink,
+                            uplink_done,
+                            key,
+                            guard,
+                        };
+                        (Ok(frames::data(bytes)), open)
+                    }
+                    Some(Err(error)) => end(&error),
+                    None => {
+                        let uplink = (!uplink_done).then_some(uplink);
+                        (Ok(frames::goaway()), Self::Ending { uplink, guard })
+                    }
+                });
+            },
+            Self::Ending { uplink, guard } => {
+                if let Some(uplink) = uplink
+                    && let Ok(Err(error @ DriverError::Fenced(_))) = uplink.await
+                {
+                    return Some(end(&error));
+                }
+                drop(guard);
+                None
+            }
+            Self::Over => None,
+        }
+    }
+}
+
+fn end(error: &DriverError) -> (Result<StreamResponse, Status>, Downlink) {
+    (Err(errors::status(error)), Downlink::Over)
+}

@@ -1,0 +1,85 @@
+//! From a plan to instances.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rigd_driver::{Instance, InstanceConfig};
+use uuid::Uuid;
+
+use super::{
+    Node, Plan, Tree,
+    plan::{Planned, PlannedInstance, PlannedKind},
+    report,
+};
+use crate::os::paths;
+
+impl Tree {
+    /// Makes the instances of a plan. `state_dir` is the exporter's own; `motd` greets clients.
+    pub fn build(plan: Plan, state_dir: &Path, motd: Option<String>) -> Arc<Self> {
+        let report = report::report(&plan, motd);
+        let mut builder = Builder {
+            exporter: plan.exporter,
+            state_dir: state_dir.into(),
+            by_id: HashMap::new(),
+        };
+        let root = builder.instance("", plan.root, None);
+        Arc::new(Self {
+            report,
+            by_id: builder.by_id,
+            root,
+        })
+    }
+}
+
+struct Builder {
+    exporter: String,
+    state_dir: PathBuf,
+    by_id: HashMap<Uuid, Arc<Instance>>,
+}
+
+impl Builder {
+    fn nodes(&mut self, nodes: Vec<Planned>, parent: Option<&Arc<Instance>>) -> Vec<Node> {
+        let instances = nodes.into_iter().filter_map(|node| match node.kind {
+            PlannedKind::Instance(instance) => Some((node.path, instance)),
+            // Another name for an instance is a line in the report and nothing to open.
+            PlannedKind::Ref(_) => None,
+        });
+        instances
+            .map(|(path, instance)| self.instance(&path, *instance, parent))
+            .collect()
+    }
+
+    fn instance(
+        &mut self,
+        path: &str,
+        planned: PlannedInstance,
+        parent: Option<&Arc<Instance>>,
+    ) -> Node {
+        let configured = self.nodes(planned.configured, None);
+        let children = configured.iter().map(|node| {
+            let path = node.instance.path();
+            let name = path.rsplit('.').next().unwrap_or(path);
+            (name.to_owned(), node.instance.clone())
+        });
+        let instance = Instance::new(InstanceConfig {
+            exporter: self.exporter.clone(),
+            path: path.into(),
+            uuid: planned.id,
+            state_dir: self.state_dir.join(paths::component(path)),
+            blueprint: planned.blueprint,
+            parent: parent.cloned(),
+            children: children.collect(),
+            descriptor: None,
+        });
+        self.by_id.insert(planned.id, instance.clone());
+        let brought = self.nodes(planned.brought, Some(&instance));
+        Node {
+            instance,
+            configured,
+            brought,
+        }
+    }
+}
