@@ -269,6 +269,8 @@ impl CardWrite<'_> {
             )));
         }
         card.stall();
+        // A lease may have ended meanwhile.
+        wanted()?;
         card.injected(offset, bytes.len())
             .map_err(|(at, e)| card.failed("write", at, &e))?;
         card.file
