@@ -86,6 +86,11 @@ impl Driver for FileMux {
             health: cx.health().clone(),
         })
     }
+
+    /// Card, mark and position stay; only what still runs of a write has to end.
+    async fn lease_end(&self) -> Result<(), DriverError> {
+        self.lane.idle().await
+    }
 }
 
 impl FileMux {
@@ -126,7 +131,7 @@ impl FileMux {
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(%error, "Write broke off; the card is incomplete.");
+                tracing::warn!(%error, "The card is incomplete.");
                 let cause = error.to_string();
                 // The mark is there already; this only adds the cause for after a restart.
                 self.on_card(&call, move |card| card.note(cause)).await.ok();

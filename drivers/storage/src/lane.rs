@@ -31,6 +31,13 @@ impl Lane {
         Self(Arc::new(Semaphore::new(STEPS)))
     }
 
+    /// Waits until no step runs. At the end of a lease its keys are revoked, so none follows.
+    /// Bounded by the limit of the lease step that calls it. Cancel-safe.
+    pub(crate) async fn idle(&self) -> Result<(), DriverError> {
+        let all = self.0.acquire_many(STEPS as u32).await;
+        all.map(|_| ()).map_err(|_| closing())
+    }
+
     /// Runs `step` on the instance's thread. When the future is dropped, a step that has not
     /// started never starts; one that runs goes on to its end.
     pub(crate) async fn run<T, F>(&self, call: &Call, step: F) -> Result<T, DriverError>
@@ -40,7 +47,7 @@ impl Lane {
     {
         let permit = match timeout(STEP_LIMIT, self.0.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
-            Ok(Err(_)) => return Err(DriverError::Unavailable("the instance is closing".into())),
+            Ok(Err(_)) => return Err(closing()),
             Err(_) => {
                 let limit = STEP_LIMIT.as_secs();
                 return Err(DriverError::Exhausted(format!(
@@ -54,6 +61,10 @@ impl Lane {
         })
         .await
     }
+}
+
+fn closing() -> DriverError {
+    DriverError::Unavailable("the instance is closing".into())
 }
 
 /// Runs `job` on a thread that ends with it, for at most `limit`. A job that takes longer is left

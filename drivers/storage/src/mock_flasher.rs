@@ -57,6 +57,7 @@ impl Driver for MockFlasher {
     }
 
     async fn lease_end(&self) -> Result<(), DriverError> {
+        self.lane.idle().await?;
         let targets = std::mem::take(&mut *self.locked());
         if targets.is_empty() {
             return Ok(());

@@ -91,6 +91,7 @@ impl<L: MockLabel> Driver for Mock<L> {
     }
 
     async fn lease_end(&self) -> Result<(), DriverError> {
+        self.lane.idle().await?;
         let card = self.locked().take();
         match card {
             Some(card) => forget(vec![card]).await,

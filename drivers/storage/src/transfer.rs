@@ -52,11 +52,27 @@ pub(crate) async fn store(
     medium: &Medium,
     limit: Option<u64>,
 ) -> Result<u64, DriverError> {
-    let mut written = 0u64;
+    let mut progress = Progress::new(medium);
+    let done = store_all(call, lane, upload, medium, limit, &mut progress.written).await;
+    progress.done = true;
+    if let Err(error) = &done {
+        tracing::warn!(to = %medium.name, bytes = progress.written, %error, "Upload broke off.");
+    }
+    done.map(|()| progress.written)
+}
+
+async fn store_all(
+    call: &Call,
+    lane: &Lane,
+    upload: &mut Upload,
+    medium: &Medium,
+    limit: Option<u64>,
+    written: &mut u64,
+) -> Result<(), DriverError> {
     let mut next = upload.next().await?;
     while let Some(chunk) = next {
         let (batch, bytes) = gather(chunk, upload)?;
-        let after = written + bytes;
+        let after = *written + bytes;
         if let Some(limit) = limit.filter(|limit| after > *limit) {
             return Err(too_large(limit, after));
         }
@@ -69,9 +85,36 @@ pub(crate) async fn store(
         };
         // cancel-safe: a failed write gives up a wait for the next chunk, and the upload with it.
         ((), next) = futures::try_join!(step, upload.next())?;
-        written = after;
+        *written = after;
     }
-    Ok(written)
+    Ok(())
+}
+
+/// Says so in the log when an upload is dropped in the middle, because its client died or the
+/// lease ended.
+struct Progress {
+    name: Arc<str>,
+    written: u64,
+    done: bool,
+}
+
+impl Progress {
+    fn new(medium: &Medium) -> Self {
+        Self {
+            name: medium.name.clone(),
+            written: 0,
+            done: false,
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if !self.done {
+            let error = "the caller went away";
+            tracing::warn!(to = %self.name, bytes = self.written, error, "Upload broke off.");
+        }
+    }
 }
 
 /// `first` and what else is there already, up to one step's worth.

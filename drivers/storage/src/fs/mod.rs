@@ -14,6 +14,9 @@ mod root;
 mod store;
 mod tree;
 
+#[cfg(test)]
+mod race_tests;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::Stream;

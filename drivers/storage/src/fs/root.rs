@@ -65,6 +65,11 @@ impl Root {
         self
     }
 
+    #[cfg(test)]
+    pub(super) fn resolution(&self) -> Resolution {
+        self.how
+    }
+
     /// Whether the directory still has a name.
     pub(super) fn exists(&self) -> Result<bool, Errno> {
         Ok(fstat(&self.dir)?.st_nlink > 0)

@@ -1,0 +1,45 @@
+//! Every driver keeps the contract.
+
+use std::collections::BTreeMap;
+
+use rigd_driver::contract;
+use rigd_drivers_storage::{
+    FileMux, FileMuxConfig, FileStore, FileStoreConfig, MockFlasher, MockFlasherConfig, MockMux,
+    MockMuxConfig, MockMuxFlasher,
+};
+
+#[tokio::test]
+async fn the_mock_muxes_keep_the_contract() {
+    contract::check::<MockMux>(MockMuxConfig {}).await;
+    contract::check::<MockMuxFlasher>(MockMuxConfig {}).await;
+}
+
+#[tokio::test]
+async fn the_mock_flasher_keeps_the_contract() {
+    contract::check::<MockFlasher>(MockFlasherConfig {}).await;
+}
+
+#[tokio::test]
+async fn the_file_mux_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("card.img");
+    contract::check::<FileMux>(FileMuxConfig { path, size: None }).await;
+}
+
+#[tokio::test]
+async fn a_relative_card_keeps_the_contract() {
+    let path = "card.img".into();
+    contract::check::<FileMux>(FileMuxConfig { path, size: None }).await;
+}
+
+#[tokio::test]
+async fn the_file_store_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().display().to_string();
+    contract::check::<FileStore>(FileStoreConfig {
+        scheme: "fs".into(),
+        kwargs: BTreeMap::from([("root".into(), root)]),
+        remove_created_on_close: true,
+    })
+    .await;
+}

@@ -1,0 +1,611 @@
+//! Every method of the file store, as the released `OpendalClient` calls it.
+
+mod lease;
+
+use std::{collections::BTreeMap, path::Path};
+
+use lease::{Lease, drain, pattern, with_handle};
+use rigd_driver::{Driver, DriverError, Health};
+use rigd_drivers_storage::{FileStore, FileStoreConfig};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn config(root: &Path, remove: bool) -> FileStoreConfig {
+    FileStoreConfig {
+        scheme: "fs".into(),
+        kwargs: BTreeMap::from([("root".into(), root.display().to_string())]),
+        remove_created_on_close: remove,
+    }
+}
+
+async fn store() -> (TempDir, Lease) {
+    let dir = tempfile::tempdir().unwrap();
+    let lease = Lease::start::<FileStore>(config(dir.path(), false)).await;
+    (dir, lease)
+}
+
+/// What `write_bytes` of the client does.
+async fn write(lease: &Lease, path: &str, data: &[u8]) {
+    let fd = lease.ok("open", json!([path, "wb"])).await;
+    lease
+        .send("file_write", json!([fd, "HANDLE"]), data)
+        .await
+        .unwrap();
+    lease.ok("file_close", json!([fd])).await;
+}
+
+/// What `read_bytes` of the client does.
+async fn read(lease: &Lease, path: &str) -> Vec<u8> {
+    let fd = lease.ok("open", json!([path, "rb"])).await;
+    let data = lease
+        .receive("file_read", json!([fd, "HANDLE"]))
+        .await
+        .unwrap();
+    lease.ok("file_close", json!([fd])).await;
+    data
+}
+
+fn unknown(error: &DriverError, beginning: &str) {
+    assert!(matches!(error, DriverError::Unknown(_)), "{error:?}");
+    assert!(error.to_string().starts_with(beginning), "{error}");
+}
+
+fn invalid(error: &DriverError) {
+    assert!(
+        matches!(error, DriverError::InvalidArgument(_)),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn bytes_come_back() {
+    let (dir, lease) = store().await;
+    let data = pattern(3 * 1024 * 1024 + 1);
+    write(&lease, "a/b/c.bin", &data).await;
+    assert!(std::fs::read(dir.path().join("a/b/c.bin")).unwrap() == data);
+    assert!(read(&lease, "/a//b/./c.bin").await == data);
+    write(&lease, "a/b/c.bin", b"short").await;
+    assert_eq!(read(&lease, "a/b/c.bin").await, b"short");
+}
+
+#[tokio::test]
+async fn open_refuses_what_it_cannot_open() {
+    let (_dir, lease) = store().await;
+    write(&lease, "f", b"x").await;
+    lease.ok("create_dir", json!(["d/"])).await;
+    let missing = lease.fails("open", json!(["missing", "rb"])).await;
+    unknown(&missing, "NotFound (permanent) at stat => ");
+    invalid(&lease.fails("open", json!(["f", "r+"])).await);
+    for (path, mode) in [
+        ("d", "rb"),
+        ("d/", "rb"),
+        ("d", "wb"),
+        ("d/", "wb"),
+        ("", "wb"),
+    ] {
+        let error = lease.fails("open", json!([path, mode])).await;
+        unknown(&error, "IsADirectory (permanent) at ");
+    }
+    let error = lease.fails("open", json!(["f/x", "wb"])).await;
+    unknown(&error, "NotADirectory (permanent) at write => ");
+    invalid(&lease.fails("open", json!(["../x", "wb"])).await);
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_root_hangs_nobody() {
+    let (dir, lease) = store().await;
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    unknown(
+        &lease.fails("open", json!(["pipe", "rb"])).await,
+        "Unexpected",
+    );
+    // Without a reader on its other end.
+    lease.fails("open", json!(["pipe", "wb"])).await;
+}
+
+#[tokio::test]
+async fn ids_that_are_wrong_or_unknown_are_told_apart() {
+    let (_dir, lease) = store().await;
+    let id = "6f1c4d4e-6dbf-4f52-8d36-6a0f6bd6a7a1";
+    for method in [
+        "file_tell",
+        "file_close",
+        "file_closed",
+        "file_readable",
+        "file_seekable",
+        "file_writable",
+    ] {
+        let error = lease.fails(method, json!([id])).await;
+        assert_eq!(error.to_string(), format!("UUID('{id}')"), "{method}");
+        assert!(matches!(error, DriverError::Unknown(_)));
+        invalid(&lease.fails(method, json!(["not an id"])).await);
+    }
+    let error = lease.send("file_write", json!([id, "HANDLE"]), b"x").await;
+    assert_eq!(error.unwrap_err().to_string(), format!("UUID('{id}')"));
+}
+
+#[tokio::test]
+async fn seek_and_tell_follow_python() {
+    let (_dir, lease) = store().await;
+    write(&lease, "f", b"content").await;
+    let fd = lease.ok("open", json!(["f", "rb"])).await;
+    for (args, at) in [
+        (json!([fd, 2, 0]), 2),
+        (json!([fd, 3]), 3),
+        (json!([fd, -1, 1]), 2),
+        (json!([fd, 0, 2]), 7),
+        (json!([fd, -4, 2]), 3),
+        (json!([fd, 100, 0]), 100),
+        (json!([fd, 3, 0]), 3),
+    ] {
+        assert_eq!(lease.ok("file_seek", args).await, json!(at));
+        assert_eq!(lease.ok("file_tell", json!([fd])).await, json!(at));
+    }
+    for args in [json!([fd, -1, 0]), json!([fd, -100, 1]), json!([fd, 0, 5])] {
+        invalid(&lease.fails("file_seek", args).await);
+    }
+    let rest = lease
+        .receive("file_read", json!([fd, "HANDLE"]))
+        .await
+        .unwrap();
+    assert_eq!(rest, b"tent");
+    assert_eq!(lease.ok("file_tell", json!([fd])).await, json!(7));
+}
+
+#[tokio::test]
+async fn properties_of_files() {
+    let (_dir, lease) = store().await;
+    let wb = lease.ok("open", json!(["f", "wb"])).await;
+    let rb = lease.ok("open", json!(["f", "rb"])).await;
+    let properties = async |fd: &Value| {
+        let mut all = Vec::new();
+        for method in [
+            "file_closed",
+            "file_readable",
+            "file_seekable",
+            "file_writable",
+        ] {
+            all.push(lease.ok(method, json!([fd])).await.as_bool().unwrap());
+        }
+        all
+    };
+    assert_eq!(properties(&wb).await, [false, false, false, true]);
+    assert_eq!(properties(&rb).await, [false, true, true, false]);
+    let on = |state| format!("I/O operation failed for reading on {state} file.");
+    unknown(
+        &lease.fails("file_tell", json!([wb])).await,
+        &on("write only"),
+    );
+    let error = lease.fails("file_seek", json!([wb, 0, 0])).await;
+    unknown(
+        &error,
+        "Seek operation is not supported by the backing service.",
+    );
+    let error = lease.receive("file_read", json!([wb, "HANDLE"])).await;
+    unknown(&error.unwrap_err(), &on("write only"));
+    let error = lease.send("file_write", json!([rb, "HANDLE"]), b"x").await;
+    unknown(&error.unwrap_err(), &on("read only"));
+    for fd in [&wb, &rb] {
+        lease.ok("file_close", json!([fd])).await;
+        // Closing twice is fine, and a closed file stays known.
+        assert_eq!(lease.ok("file_close", json!([fd])).await, Value::Null);
+        assert_eq!(properties(fd).await, [true, false, false, false]);
+        unknown(&lease.fails("file_tell", json!([fd])).await, &on("closed"));
+        unknown(
+            &lease.fails("file_seek", json!([fd, 0])).await,
+            &on("closed"),
+        );
+    }
+}
+
+#[tokio::test]
+async fn stat_and_exists() {
+    let (_dir, lease) = store().await;
+    write(&lease, "a/f", b"content").await;
+    let stat = |length: u64, is_dir: bool| {
+        json!({
+            "content_disposition": null,
+            "content_length": length,
+            "content_md5": null,
+            "content_type": null,
+            "etag": null,
+            "mode": {"entry_is_file": !is_dir, "entry_is_dir": is_dir},
+        })
+    };
+    assert_eq!(lease.ok("stat", json!(["a/f"])).await, stat(7, false));
+    for dir in ["a/", "/", ""] {
+        assert_eq!(
+            lease.ok("stat", json!([dir])).await,
+            stat(0, true),
+            "{dir:?}"
+        );
+    }
+    let of_dir = lease.ok("stat", json!(["a"])).await;
+    assert_eq!(of_dir["mode"]["entry_is_dir"], true);
+    for path in ["missing", "missing/", "a/missing"] {
+        let error = lease.fails("stat", json!([path])).await;
+        unknown(&error, "NotFound (permanent) at stat => ");
+    }
+    let error = lease.fails("stat", json!(["a/f/"])).await;
+    unknown(&error, "NotFound (permanent) at stat => ");
+    let error = lease.fails("stat", json!(["a/f/x"])).await;
+    unknown(&error, "NotADirectory (permanent) at stat => ");
+    for (path, there) in [
+        ("a/f", true),
+        ("a", true),
+        ("a/", true),
+        ("", true),
+        ("a/f/", false),
+        ("a/f/x", false),
+        ("missing/", false),
+    ] {
+        assert_eq!(
+            lease.ok("exists", json!([path])).await,
+            json!(there),
+            "{path:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn digests() {
+    let (_dir, lease) = store().await;
+    write(&lease, "f", b"content").await;
+    let sha256 = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+    assert_eq!(lease.ok("hash", json!(["f"])).await, json!(sha256));
+    assert_eq!(
+        lease.ok("hash", json!(["f", "sha256"])).await,
+        json!(sha256)
+    );
+    let md5 = "9a0364b9e99bb480dd25e1f0284c8555";
+    assert_eq!(lease.ok("hash", json!(["f", "md5"])).await, json!(md5));
+    // Longer than a step.
+    write(&lease, "zeros", &vec![0; 9 * 1024 * 1024]).await;
+    let zeros = "d2ee4703cd9698945ca7b9fe1689ea3095597eac1a0afd8dba00cac7894fdc43";
+    assert_eq!(lease.ok("hash", json!(["zeros"])).await, json!(zeros));
+    invalid(&lease.fails("hash", json!(["f", "crc"])).await);
+    let error = lease.fails("hash", json!(["missing"])).await;
+    unknown(&error, "NotFound (permanent) at stat => ");
+}
+
+#[tokio::test]
+async fn copy_and_rename() {
+    let (dir, lease) = store().await;
+    let data = pattern(9 * 1024 * 1024 + 5);
+    write(&lease, "f", &data).await;
+    lease.ok("copy", json!(["f", "n/m/copy"])).await;
+    assert!(read(&lease, "n/m/copy").await == data);
+    lease.ok("rename", json!(["n/m/copy", "o/p/moved"])).await;
+    assert_eq!(lease.ok("exists", json!(["n/m/copy"])).await, json!(false));
+    assert!(read(&lease, "o/p/moved").await == data);
+    write(&lease, "g", b"old and longer").await;
+    write(&lease, "h", b"new").await;
+    lease.ok("copy", json!(["h", "g"])).await;
+    assert_eq!(read(&lease, "g").await, b"new");
+    for method in ["copy", "rename"] {
+        let at = |kind: &str| format!("{kind} (permanent) at {method} => ");
+        let error = lease.fails(method, json!(["missing", "x/y"])).await;
+        unknown(&error, &at("NotFound"));
+        assert!(!dir.path().join("x").exists(), "no directory for nothing");
+        unknown(
+            &lease.fails(method, json!(["f", "f"])).await,
+            &at("IsSameFile"),
+        );
+        unknown(
+            &lease.fails(method, json!(["o/", "x"])).await,
+            &at("IsADirectory"),
+        );
+        unknown(
+            &lease.fails(method, json!(["f", "o/"])).await,
+            &at("IsADirectory"),
+        );
+    }
+    unknown(
+        &lease.fails("copy", json!(["o", "x"])).await,
+        "IsADirectory",
+    );
+    lease.ok("rename", json!(["o", "q"])).await;
+    assert!(dir.path().join("q/p/moved").exists());
+    // A second name of the same file: emptying the target would lose the source.
+    std::fs::hard_link(dir.path().join("f"), dir.path().join("same")).unwrap();
+    unknown(
+        &lease.fails("copy", json!(["f", "same"])).await,
+        "IsSameFile",
+    );
+    assert!(read(&lease, "f").await == data);
+}
+
+#[tokio::test]
+async fn directories_come_and_go() {
+    let (dir, lease) = store().await;
+    lease.ok("create_dir", json!(["x/y/z/"])).await;
+    lease.ok("create_dir", json!(["x/y/z/"])).await;
+    lease.ok("create_dir", json!(["/"])).await;
+    write(&lease, "f", b"x").await;
+    let error = lease.fails("create_dir", json!(["x/q"])).await;
+    unknown(&error, "NotADirectory (permanent) at create_dir => ");
+    let error = lease.fails("create_dir", json!(["f/"])).await;
+    unknown(&error, "AlreadyExists (permanent) at create_dir => ");
+    let error = lease.fails("create_dir", json!(["f/g/"])).await;
+    unknown(&error, "NotADirectory (permanent) at create_dir => ");
+    for path in ["missing", "missing/", "f/", "x/y/z/"] {
+        assert_eq!(lease.ok("delete", json!([path])).await, Value::Null);
+    }
+    assert!(dir.path().join("f").exists(), "f/ is no directory");
+    let error = lease.fails("delete", json!(["x"])).await;
+    unknown(
+        &error,
+        "Unexpected (permanent) at delete => directory not empty",
+    );
+    invalid(&lease.fails("delete", json!(["/"])).await);
+    lease.ok("delete", json!(["f"])).await;
+    write(&lease, "fo/bar/baz", b"x").await;
+    write(&lease, "foo", b"x").await;
+    lease.ok("remove_all", json!(["missing/"])).await;
+    lease.ok("remove_all", json!(["foo/"])).await;
+    lease.ok("remove_all", json!(["fo"])).await;
+    let left = lease.names("scan", "/").await;
+    assert_eq!(
+        left,
+        ["/", "foo", "x/", "x/y/"],
+        "foo is another path than fo"
+    );
+    lease.ok("remove_all", json!(["foo"])).await;
+    lease.ok("remove_all", json!(["/"])).await;
+    assert_eq!(lease.names("list", "/").await, ["/"]);
+}
+
+#[tokio::test]
+async fn list_and_scan() {
+    let (_dir, lease) = store().await;
+    for path in ["a/b.bin", "a/c/d.bin", "abc", "f"] {
+        write(&lease, path, b"x").await;
+    }
+    for (method, path, names) in [
+        ("list", "/", vec!["/", "a/", "abc", "f"]),
+        ("list", "", vec!["/", "a/", "abc", "f"]),
+        ("list", "a/", vec!["a/", "a/b.bin", "a/c/"]),
+        ("scan", "a/", vec!["a/", "a/b.bin", "a/c/", "a/c/d.bin"]),
+        // Without a slash it is the beginning of a path, as upstream has it.
+        ("list", "a", vec!["a/", "abc"]),
+        (
+            "scan",
+            "a",
+            vec!["a/", "a/b.bin", "a/c/", "a/c/d.bin", "abc"],
+        ),
+        ("list", "f", vec!["f"]),
+        ("list", "f/", vec![]),
+        ("list", "missing/", vec![]),
+        ("scan", "missing", vec![]),
+        (
+            "scan",
+            "",
+            vec!["/", "a/", "a/b.bin", "a/c/", "a/c/d.bin", "abc", "f"],
+        ),
+    ] {
+        assert_eq!(lease.names(method, path).await, names, "{method} {path:?}");
+    }
+    invalid(&lease.names_fail("list", "../").await);
+}
+
+#[tokio::test]
+async fn a_directory_of_several_batches_is_listed_whole() {
+    let (dir, lease) = store().await;
+    std::fs::create_dir(dir.path().join("many")).unwrap();
+    for n in 0..2500 {
+        std::fs::write(dir.path().join(format!("many/{n:04}")), b"").unwrap();
+    }
+    let names = lease.names("list", "many/").await;
+    assert_eq!(names.len(), 2501);
+    assert_eq!(names[2500], "many/2499");
+    lease.ok("remove_all", json!(["many"])).await;
+    assert_eq!(lease.names("list", "many/").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn presigning_is_not_supported() {
+    let (_dir, lease) = store().await;
+    for method in ["presign_stat", "presign_read", "presign_write"] {
+        let error = lease.fails(method, json!(["test", 100])).await;
+        unknown(
+            &error,
+            "Unsupported (permanent) at presign => operation is not supported",
+        );
+    }
+}
+
+#[tokio::test]
+async fn capabilities_have_all_keys_of_the_client_model() {
+    let (_dir, lease) = store().await;
+    let all = lease.ok("capability", json!([])).await;
+    let all = all.as_object().unwrap();
+    assert_eq!(all.len(), 33);
+    assert_eq!(all["copy"], true);
+    assert_eq!(all["presign_read"], false);
+    assert_eq!(all["write_total_max_size"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_a_lease_made_is_known_and_kept() {
+    let (dir, lease) = store().await;
+    write(&lease, "/w/./x/../f", b"x").await;
+    lease.ok("create_dir", json!(["d/e/"])).await;
+    lease.ok("copy", json!(["w/f", "c"])).await;
+    lease.ok("rename", json!(["c", "r"])).await;
+    lease.ok("register_path", json!(["/same/"])).await;
+    write(&lease, "gone", b"x").await;
+    lease.ok("delete", json!(["gone"])).await;
+    let made = lease.ok("get_created_resources", json!([])).await;
+    assert_eq!(made, json!(["d/e", "r", "same", "w/f"]));
+    lease.next().await;
+    assert_eq!(
+        lease.ok("get_created_resources", json!([])).await,
+        json!([])
+    );
+    assert!(dir.path().join("w/f").exists());
+}
+
+#[tokio::test]
+async fn what_a_lease_made_is_removed_when_so_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("mine"), b"x").unwrap();
+    let lease = Lease::start::<FileStore>(config(dir.path(), true)).await;
+    write(&lease, "a/f", b"x").await;
+    lease.ok("create_dir", json!(["d/e/"])).await;
+    write(&lease, "d/e/inner", b"x").await;
+    lease.ok("register_path", json!(["/"])).await;
+    std::fs::write(dir.path().join("registered"), b"x").unwrap();
+    lease.ok("register_path", json!(["registered"])).await;
+    let fd = lease.ok("open", json!(["open", "wb"])).await;
+    lease.next().await;
+    // As upstream: directories made on the way to a file stay.
+    assert_eq!(lease.names("scan", "/").await, ["/", "a/", "d/", "mine"]);
+    let id = fd.as_str().unwrap();
+    let error = lease.fails("file_tell", json!([fd])).await;
+    assert_eq!(
+        error.to_string(),
+        format!("UUID('{id}')"),
+        "the table is cleared"
+    );
+}
+
+#[tokio::test]
+async fn two_slow_uploads_and_other_calls_go_on_side_by_side() {
+    let (_dir, lease) = store().await;
+    let mut slow = Vec::new();
+    // More than the device thread would have room for, if any of them held it.
+    for n in 0..20 {
+        let path = format!("slow/{n}");
+        let fd = lease.ok("open", json!([path, "wb"])).await;
+        let (sender, handle) = lease.upload();
+        assert!(sender.send(format!("part one of {n}, ").into()).await);
+        slow.push((path, fd, sender, handle));
+    }
+    let calls = slow
+        .iter()
+        .map(|(_, fd, _, handle)| lease.call("file_write", json!([fd, handle])));
+    let calls = futures::future::join_all(calls);
+    let rest = async {
+        for (path, ..) in &slow {
+            // Every first part arrives while all clients are silent.
+            while lease.ok("stat", json!([path])).await["content_length"] == 0 {}
+        }
+        write(&lease, "quick", &pattern(2_000_000)).await;
+        assert_eq!(read(&lease, "quick").await.len(), 2_000_000);
+        let fd = &slow[0].1;
+        let error = lease
+            .send("file_write", json!([fd, "HANDLE"]), b"x")
+            .await
+            .unwrap_err();
+        assert!(matches!(error, DriverError::Busy { .. }), "{error:?}");
+        for (_, _, sender, _) in &slow {
+            assert!(sender.send("part two".into()).await);
+        }
+    };
+    let end = async {
+        rest.await;
+        // The senders are borrowed by the calls' table; closing the files ends the writes.
+        for (_, fd, _, _) in &slow {
+            lease.ok("file_close", json!([fd])).await;
+        }
+    };
+    let (done, ()) = tokio::join!(calls, end);
+    for outcome in done {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, DriverError::Cancelled(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_upload_is_an_error() {
+    let (_dir, lease) = store().await;
+    let fd = lease.ok("open", json!(["f", "wb"])).await;
+    let (sender, handle) = lease.upload();
+    assert!(sender.send("part".into()).await);
+    drop(sender);
+    let error = lease.fails("file_write", json!([fd, handle])).await;
+    assert!(error.to_string().starts_with("upload broken:"), "{error}");
+    lease.ok("file_close", json!([fd])).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_is_an_error() {
+    let (_dir, lease) = store().await;
+    write(&lease, "f", &pattern(8_000_000)).await;
+    let fd = lease.ok("open", json!(["f", "rb"])).await;
+    let (mut source, handle) = lease.download();
+    let read = lease.call("file_read", with_handle(json!([fd, "HANDLE"]), handle));
+    let leave = async {
+        source.chunks.recv().await.unwrap().unwrap();
+        drop(source);
+    };
+    let (outcome, ()) = tokio::join!(read, leave);
+    assert!(
+        matches!(outcome, Err(DriverError::Unavailable(_))),
+        "{outcome:?}"
+    );
+    // The file can be used again.
+    lease.ok("file_seek", json!([fd, 0, 0])).await;
+    let (source, handle) = lease.download();
+    let (outcome, data) = tokio::join!(
+        lease.call("file_read", json!([fd, handle])),
+        tokio::spawn(drain(source))
+    );
+    outcome.unwrap();
+    assert_eq!(data.unwrap().unwrap().len(), 8_000_000);
+}
+
+#[tokio::test]
+async fn open_files_are_bounded() {
+    let (_dir, lease) = store().await;
+    write(&lease, "f", b"x").await;
+    let mut open = Vec::new();
+    for _ in 0..128 {
+        open.push(lease.ok("open", json!(["f", "rb"])).await);
+    }
+    let error = lease.fails("open", json!(["f", "rb"])).await;
+    assert!(matches!(error, DriverError::Exhausted(_)), "{error:?}");
+    lease.ok("file_close", json!([open[7]])).await;
+    lease.ok("open", json!(["f", "rb"])).await;
+}
+
+#[tokio::test]
+async fn a_root_is_made_and_a_removed_one_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("new/root");
+    let lease = Lease::start::<FileStore>(config(&root, false)).await;
+    assert!(root.is_dir());
+    std::fs::remove_dir(&root).unwrap();
+    lease.next().await;
+    let gone = Health::Absent("the storage root was removed".into());
+    assert_eq!(lease.instance.health(), gone);
+}
+
+#[test]
+fn configs_that_cannot_be_right_are_refused() {
+    let check = |scheme: &str, kwargs: &[(&str, &str)]| {
+        let kwargs = kwargs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+        FileStore::check(&FileStoreConfig {
+            scheme: scheme.into(),
+            kwargs: kwargs.collect(),
+            remove_created_on_close: false,
+        })
+        .map_err(|e| (e.key, e.message))
+    };
+    assert_eq!(check("fs", &[("root", "/srv")]), Ok(()));
+    let (key, message) = check("s3", &[("bucket", "b")]).unwrap_err();
+    assert_eq!(key, "scheme");
+    assert_eq!(message, "scheme \"s3\" is not supported, only \"fs\" is");
+    assert_eq!(check("fs", &[]).unwrap_err().0, "kwargs.root");
+    assert_eq!(check("fs", &[("root", "")]).unwrap_err().0, "kwargs.root");
+    let more = check("fs", &[("root", "/srv"), ("rot", "/x")]);
+    assert_eq!(more.unwrap_err().0, "kwargs.rot");
+}
