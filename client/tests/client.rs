@@ -1,5 +1,11 @@
 //! The client against a lazy exporter in the same process, over a unix socket.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking; clippy exempts only functions marked as tests"
+)]
+
 mod fake;
 
 use std::{
