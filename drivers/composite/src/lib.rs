@@ -1,1 +1,5 @@
 //! Drivers that group other drivers.
+
+mod composite;
+
+pub use composite::{Composite, CompositeConfig};

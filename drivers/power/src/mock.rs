@@ -1,0 +1,56 @@
+//! A power switch that switches nothing, for trying out a rig and for tests of clients.
+
+use std::sync::Arc;
+
+use futures::Stream;
+use rigd_driver::{Call, Driver, DriverError, Interface, Mode, OpenCx, OpenError};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tracing::info;
+
+use crate::{POWER_CLIENT, Reading};
+
+/// Config of `power.mock`: there is nothing to set.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MockPowerConfig {}
+
+/// A power switch that only says in the log what it is told.
+#[derive(Debug)]
+pub struct MockPower;
+
+impl Driver for MockPower {
+    const TYPE: &'static str = "power.mock";
+    const CLIENT: &'static str = POWER_CLIENT;
+    const CATEGORY: &'static str = "power";
+    type Config = MockPowerConfig;
+
+    fn interface() -> Interface<Self> {
+        Interface::new()
+            .call("on", Mode::Exclusive, Self::on)
+            .call("off", Mode::Preempting, Self::off)
+            .streaming("read", Self::read)
+    }
+
+    async fn open(_: &MockPowerConfig, _: &OpenCx) -> Result<Self, OpenError> {
+        Ok(Self)
+    }
+}
+
+// The log lines are part of the interface: clients' tests wait for these very words.
+impl MockPower {
+    async fn on(self: Arc<Self>, _: Call) -> Result<(), DriverError> {
+        info!("power on");
+        Ok(())
+    }
+
+    async fn off(self: Arc<Self>, _: Call) -> Result<(), DriverError> {
+        info!("power off");
+        Ok(())
+    }
+
+    fn read(self: Arc<Self>, _: Call) -> impl Stream<Item = Result<Reading, DriverError>> {
+        let reading = |voltage, current| Ok(Reading { voltage, current });
+        futures::stream::iter([reading(0.0, 0.0), reading(5.0, 2.0)])
+    }
+}
