@@ -1,0 +1,67 @@
+//! The far side of a pty, in the place of a board.
+
+#![allow(unsafe_code, reason = "waiting for a pty is an unsafe registration")]
+
+use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
+
+use rustix::{
+    io::Errno,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::timeout,
+};
+
+/// Longer than any answer of a pty takes, shorter than a person's patience.
+pub(crate) const SOON: Duration = Duration::from_secs(5);
+
+pub(crate) struct Board {
+    master: AsyncFd<OwnedFd>,
+    pub(crate) path: PathBuf,
+}
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        rustix::io::ioctl_fionbio(&master, true).unwrap();
+        // SAFETY: an `OwnedFd` names the same open file until it is dropped.
+        let master = unsafe { AsyncFd::register(master) };
+        Self {
+            master: master.unwrap(),
+            path: path.into(),
+        }
+    }
+
+    /// Prints to the console.
+    pub(crate) async fn print(&self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let write = |fd: &OwnedFd| Ok(rustix::io::write(fd, bytes)?);
+            let writing = self.master.async_io(Interest::WRITABLE, write);
+            let written = timeout(SOON, writing).await.expect("room").unwrap();
+            bytes = &bytes[written..];
+        }
+    }
+
+    /// Reads exactly that many bytes from the console.
+    pub(crate) async fn hear(&self, length: usize) -> Vec<u8> {
+        let mut heard = Vec::new();
+        while heard.len() < length {
+            let mut buffer = vec![0; length - heard.len()];
+            let read = |fd: &OwnedFd| Ok(rustix::io::read(fd, &mut buffer)?);
+            let reading = self.master.async_io(Interest::READABLE, read);
+            let count = timeout(SOON, reading).await.expect("bytes").unwrap();
+            heard.extend_from_slice(&buffer[..count]);
+        }
+        heard
+    }
+
+    /// Whether there is nothing to read now.
+    pub(crate) fn is_quiet(&self) -> bool {
+        rustix::io::read(self.master.get_ref(), &mut [0; 1]) == Err(Errno::AGAIN)
+    }
+}

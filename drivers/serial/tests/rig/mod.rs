@@ -1,0 +1,93 @@
+//! A board on a pty and an instance of the driver beside it.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its part of this"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod board;
+
+use std::{path::Path, sync::Arc};
+
+pub(crate) use board::{Board, SOON};
+use bytes::Bytes;
+use futures::StreamExt;
+use rigd_driver::{
+    Blueprint, ByteStream, DriverError, Health, Instance, KeyKind, KeyOwner, contract,
+};
+use rigd_drivers_serial::{PySerial, SerialConfig};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+pub(crate) fn config(value: Value) -> SerialConfig {
+    serde_json::from_value(value).unwrap()
+}
+
+pub(crate) struct Console {
+    pub(crate) instance: Arc<Instance>,
+    pub(crate) owner: KeyOwner,
+    _dir: tempfile::TempDir,
+}
+
+impl Console {
+    pub(crate) async fn new(value: Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let blueprint = Blueprint::new::<PySerial>(config(value));
+        let instance = contract::instance(blueprint, dir.path(), None);
+        instance.start().await;
+        Self {
+            instance,
+            owner: KeyOwner::issue(KeyKind::Client),
+            _dir: dir,
+        }
+    }
+
+    pub(crate) async fn on(path: &Path) -> Self {
+        let console = Self::new(json!({"url": path})).await;
+        assert_eq!(console.instance.health(), Health::Ready);
+        console
+    }
+
+    pub(crate) async fn connect(&self) -> ByteStream {
+        let key = self.owner.key();
+        self.instance.stream(&key, "connect").await.unwrap()
+    }
+
+    pub(crate) async fn call(&self, method: &str, args: Vec<Value>) -> Result<Value, DriverError> {
+        let key = self.owner.key();
+        timeout(SOON, self.instance.call(&key, None, method, args))
+            .await
+            .expect("an answer")
+    }
+
+    pub(crate) async fn new_lease(&mut self) {
+        self.owner.revoke("the lease ended");
+        self.instance.lease_end().await;
+        self.owner = KeyOwner::issue(KeyKind::Client);
+        self.instance.lease_start().await;
+    }
+}
+
+/// Reads until `text` is complete; what comes after it is a failure.
+pub(crate) async fn expect(stream: &mut ByteStream, text: &str) {
+    let mut got = Vec::new();
+    while got.len() < text.len() {
+        got.extend_from_slice(&next(stream).await.expect("more bytes").unwrap());
+    }
+    assert_eq!(String::from_utf8_lossy(&got), text);
+}
+
+pub(crate) async fn next(stream: &mut ByteStream) -> Option<Result<Bytes, DriverError>> {
+    timeout(SOON, stream.reader.next()).await.expect("an item")
+}
+
+pub(crate) async fn send(stream: &mut ByteStream, bytes: impl Into<Bytes>) {
+    let sent = timeout(SOON, stream.writer.send(bytes.into())).await;
+    sent.expect("room").unwrap();
+}
