@@ -52,10 +52,7 @@ impl ExporterService for Exporter {
             .map_err(|e| errors::status(&e))?;
         let (key, resources) = (self.0.key(), session.resources.clone());
         let result = instance.call(&key, Some(resources), &method, args).await;
-        let result = result.map_err(|error| {
-            tracing::debug!(instance = instance.path(), method, %error, "Call failed.");
-            errors::status(&error)
-        })?;
+        let result = result.map_err(|error| errors::status(&error))?;
         let uuid = Uuid::new_v4().to_string();
         let result = Some(value::from_json(result));
         Ok(Response::new(DriverCallResponse { uuid, result }))

@@ -63,8 +63,10 @@ impl DeviceThread {
             });
             // The turn ends before the caller hears of it, so a following call finds it free.
             drop(call);
-            // A caller that went away has nobody to tell.
-            tx.send(outcome).ok();
+            if let Err(Err(error)) = tx.send(outcome) {
+                // The caller went away, so this is the only place that hears of it.
+                span.in_scope(|| tracing::error!(%error, "Work that nobody waits for failed."));
+            }
         });
         self.submit(job)?;
         rx.await.unwrap_or_else(|_| Err(panicked()))

@@ -6,7 +6,12 @@
 //! ```
 
 use std::{
-    any::Any, collections::BTreeMap, future::Future, os::fd::OwnedFd, path::PathBuf, sync::Arc,
+    any::Any,
+    collections::BTreeMap,
+    future::Future,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex},
 };
 
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
@@ -106,18 +111,67 @@ impl Child {
 }
 
 /// Tells the instance that its device is gone; it is then closed and opened again with back-off.
+///
+/// A handle speaks for one opening: after the instance was opened anew, an old one is not heard.
 #[derive(Debug, Clone)]
-pub struct HealthHandle(pub(crate) watch::Sender<Health>);
+pub struct HealthHandle {
+    health: watch::Sender<Health>,
+    phase: Arc<Mutex<Phase>>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// `open` is under way; what is reported meanwhile decides in place of its success.
+    Opening(Option<Health>),
+    Open,
+    Closed,
+}
 
 impl HealthHandle {
+    pub(crate) fn new(health: watch::Sender<Health>) -> Self {
+        Self {
+            health,
+            phase: Arc::new(Mutex::new(Phase::Opening(None))),
+        }
+    }
+
     /// The device went away.
     pub fn lost(&self, reason: impl Into<String>) {
-        self.0.send_replace(Health::Absent(reason.into()));
+        self.report(Health::Absent(reason.into()));
     }
 
     /// The device does not work as it should.
     pub fn faulty(&self, reason: impl Into<String>) {
-        self.0.send_replace(Health::Faulty(reason.into()));
+        self.report(Health::Faulty(reason.into()));
+    }
+
+    fn report(&self, health: Health) {
+        let Ok(mut phase) = self.phase.lock() else {
+            return;
+        };
+        match &mut *phase {
+            Phase::Opening(early) => *early = Some(health),
+            Phase::Open => _ = self.health.send_replace(health),
+            Phase::Closed => {}
+        }
+    }
+
+    /// `open` succeeded; the instance is ready unless it was reported lost already.
+    pub(crate) fn opened(&self) {
+        let Ok(mut phase) = self.phase.lock() else {
+            return;
+        };
+        let Phase::Opening(early) = std::mem::replace(&mut *phase, Phase::Open) else {
+            return;
+        };
+        self.health.send_replace(early.unwrap_or(Health::Ready));
+    }
+
+    /// The driver of this opening is gone.
+    pub(crate) fn closed(&self) {
+        if let Ok(mut phase) = self.phase.lock() {
+            *phase = Phase::Closed;
+        }
     }
 }
 
@@ -133,7 +187,7 @@ pub struct OpenCx {
     pub(crate) device: Arc<DeviceThread>,
     pub(crate) parent: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) children: BTreeMap<String, Arc<Instance>>,
-    pub(crate) descriptor: std::sync::Mutex<Option<OwnedFd>>,
+    pub(crate) descriptor: Mutex<Option<OwnedFd>>,
 }
 
 impl OpenCx {

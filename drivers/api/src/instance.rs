@@ -88,6 +88,7 @@ pub(crate) struct Shared {
 struct State {
     driver: Option<Arc<dyn Opened>>,
     tasks: Option<TaskScope>,
+    health: Option<HealthHandle>,
     leased: bool,
 }
 
@@ -204,20 +205,20 @@ impl Instance {
     async fn try_open(self: &Arc<Self>) -> bool {
         self.close_driver().await;
         let tasks = TaskScope::new(self.span.clone());
+        let health = HealthHandle::new(self.health.clone());
         let cx = OpenCx {
             exporter: self.exporter.clone(),
             path: self.shared.path.clone(),
             uuid: self.shared.uuid,
             state_dir: self.state_dir.clone(),
             tasks: tasks.clone(),
-            health: HealthHandle(self.health.clone()),
+            health: health.clone(),
             device: self.shared.device.clone(),
             parent: self.parent.as_ref().and_then(|p| p.as_any()),
             children: self.children.clone(),
             descriptor: Mutex::new(self.descriptor.lock().ok().and_then(|mut fd| fd.take())),
         };
-        // Set before opening, so that a loss reported right after it is not overwritten.
-        let before = self.health.send_replace(Health::Ready);
+        let before = self.health();
         let opening = AssertUnwindSafe(self.blueprint.0.open(&cx)).catch_unwind();
         let opened = match timeout(OPEN_LIMIT, opening.instrument(self.span.clone())).await {
             Ok(Ok(opened)) => opened,
@@ -227,12 +228,13 @@ impl Instance {
                 Err(OpenError::Faulty(format!("did not open within {limit} s")))
             }
         };
-        let health = match opened {
+        let failed = match opened {
             Ok(driver) => {
                 let leased = match self.state.lock() {
                     Ok(mut state) => {
                         state.driver = Some(driver.clone());
                         state.tasks = Some(tasks);
+                        state.health = Some(health.clone());
                         state.leased
                     }
                     Err(_) => return false,
@@ -240,23 +242,25 @@ impl Instance {
                 if leased {
                     self.lease_step("lease start", driver.lease_start()).await;
                 }
-                if !matches!(before, Health::Ready) {
-                    self.span.in_scope(|| tracing::debug!("Instance is ready."));
-                }
+                health.opened();
+                self.span.in_scope(|| tracing::debug!("Instance is ready."));
                 return true;
             }
             Err(OpenError::Absent(reason)) => Health::Absent(reason),
             Err(OpenError::Faulty(reason)) => Health::Faulty(reason),
         };
         tasks.close().await;
-        if before != health {
-            self.span.in_scope(|| match &health {
+        if let (Some(unused), Ok(mut slot)) = (cx.take_descriptor(), self.descriptor.lock()) {
+            *slot = Some(unused);
+        }
+        if before != failed {
+            self.span.in_scope(|| match &failed {
                 Health::Absent(reason) => tracing::warn!(reason, "Instance is absent."),
                 Health::Faulty(reason) => tracing::warn!(reason, "Instance is faulty."),
                 Health::Ready => {}
             });
         }
-        self.health.send_replace(health);
+        self.health.send_replace(failed);
         false
     }
 
@@ -327,15 +331,21 @@ impl Instance {
         };
         key.check()?;
         let driver = self.driver()?;
+        let span = tracing::info_span!(parent: &self.span, "call", operation = method);
+        let watch = Watch {
+            transfer: mode == Mode::Transfer,
+            span: span.clone(),
+            done: false,
+        };
         let (call, gone) = Call::new(method, key.clone(), resources, self.shared.clone(), turn);
         let work = AssertUnwindSafe(driver.call(call, args)).catch_unwind();
-        let work = work.instrument(self.span.clone());
         // The driver's future is dropped when its lease ends: async work stops at its next await,
         // blocking work sees the revoked key.
         let outcome = tokio::select! {
             fenced = key.revoked() => Err(fenced.into()),
-            outcome = work => outcome.unwrap_or_else(|_| Err(panicked())),
+            outcome = work.instrument(span) => outcome.unwrap_or_else(|_| Err(panicked())),
         };
+        watch.done(&outcome);
         drop(gone);
         outcome
     }
@@ -423,7 +433,12 @@ impl Instance {
 
     async fn close_driver(&self) {
         let (driver, tasks) = match self.state.lock() {
-            Ok(mut state) => (state.driver.take(), state.tasks.take()),
+            Ok(mut state) => {
+                if let Some(health) = state.health.take() {
+                    health.closed();
+                }
+                (state.driver.take(), state.tasks.take())
+            }
             Err(_) => return,
         };
         if let Some(driver) = driver
@@ -442,6 +457,47 @@ impl Instance {
         self.supervisor.close().await;
         self.close_driver().await;
         self.health.send_replace(Health::Absent("closed".into()));
+    }
+}
+
+/// Tells in the log how a call ended that did not end well.
+struct Watch {
+    transfer: bool,
+    span: tracing::Span,
+    done: bool,
+}
+
+impl Watch {
+    fn done(mut self, outcome: &Result<Value, DriverError>) {
+        self.done = true;
+        let Err(error) = outcome else { return };
+        let _in = self.span.enter();
+        match error {
+            // A half-done transfer leaves a card that does not boot: somebody must act.
+            _ if self.transfer => tracing::error!(%error, "Transfer failed."),
+            // The client's own mistakes are its own business, and a lease ends every day.
+            DriverError::InvalidArgument(_)
+            | DriverError::Unimplemented(_)
+            | DriverError::Busy { .. }
+            | DriverError::FailedPrecondition(_)
+            | DriverError::Fenced(_) => tracing::debug!(%error, "Call refused."),
+            error => tracing::warn!(%error, "Call failed."),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let _in = self.span.enter();
+        const GONE: &str = "The caller went away before the call was done.";
+        if self.transfer {
+            tracing::error!("{GONE}")
+        } else {
+            tracing::warn!("{GONE}")
+        }
     }
 }
 
