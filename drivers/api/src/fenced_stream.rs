@@ -106,3 +106,41 @@ impl ByteSink for FencedSink {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{KeyKind, KeyOwner, echo_stream};
+
+    #[tokio::test]
+    async fn revoking_ends_a_reader_and_a_writer_that_wait() {
+        let owner = KeyOwner::issue(KeyKind::Client);
+        let caller = CancellationToken::new();
+        let open = || {
+            let gone = caller.clone().drop_guard();
+            fence(echo_stream(), owner.key(), gone, tracing::Span::none())
+        };
+        let (mut idle, mut full) = (open(), open());
+        let chunk = Bytes::from_static(b"x");
+        // Held and never read, so that the echo fills up.
+        while full.writer.send(chunk.clone()).now_or_never().is_some() {}
+        let waiting = async { tokio::join!(idle.reader.next(), full.writer.send(chunk.clone())) };
+        let revoking = async { owner.revoke("the lease ended") };
+        let ((read, sent), ()) = tokio::join!(waiting, revoking);
+        for error in [read.unwrap().unwrap_err(), sent.unwrap_err()] {
+            assert_eq!(error.to_string(), "fenced: the lease ended");
+        }
+        assert!(idle.reader.next().await.is_none());
+        let error = full.reader.next().await.unwrap().unwrap_err();
+        assert!(
+            matches!(error, DriverError::Fenced(_)),
+            "nothing left is given: {error:?}"
+        );
+        assert!(
+            caller.is_cancelled(),
+            "the driver hears that its caller is gone"
+        );
+    }
+}
