@@ -4,7 +4,7 @@
 //! - [`FileMux`]: a card that is a file.
 //! - [`FileStore`]: files below one directory, as upstream's `Opendal` with scheme `fs`.
 //!
-//! All of them move bytes by [`transfer`] in short steps on the instance's own thread, so that no
+//! All of them move bytes by `transfer` in short steps on the instance's own thread, so that no
 //! thread waits for a client.
 
 mod file_mux;

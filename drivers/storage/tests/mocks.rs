@@ -1,5 +1,12 @@
 //! The mock muxes and the mock flasher.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's own steps fail the test, in functions beside the tests as well"
+)]
+
 mod lease;
 
 use lease::{Lease, pattern};

@@ -5,6 +5,8 @@
     reason = "each test binary uses its part of the client's abilities"
 )]
 
+pub(crate) mod store;
+
 use std::{
     collections::HashMap,
     path::Path,
