@@ -40,6 +40,8 @@ impl Backlog {
         if self.boundaries == Boundaries::Keep {
             // A copy, since a slice would keep the whole receive buffer alive.
             self.chunks.push_back(Bytes::copy_from_slice(&bytes));
+        } else if bytes.is_empty() {
+            // No bytes are no event in a stream of bytes.
         } else if bytes.len() <= SMALL && (self.waiting() || bytes.len() < SMALL / 8) {
             self.tail.extend_from_slice(&bytes);
             if self.tail.len() >= 8 * SMALL {

@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 /// What the client did.
 #[derive(Debug)]
 pub(super) enum Uplink {
-    /// Bytes, never empty.
+    /// Bytes. None at all is a message where boundaries are kept, and nothing elsewhere.
     Data(Bytes),
     /// The client said that it sends no more.
     Goaway,
@@ -36,9 +36,7 @@ impl Frames {
         loop {
             match self.0.message().await {
                 Ok(Some(frame)) if frame.frame_type == i32::from(FrameType::Data) => {
-                    if !frame.payload.is_empty() {
-                        return Uplink::Data(frame.payload);
-                    }
+                    return Uplink::Data(frame.payload);
                 }
                 Ok(Some(frame)) if frame.frame_type == i32::from(FrameType::Goaway) => {
                     return Uplink::Goaway;

@@ -19,7 +19,7 @@ mod small_frames;
 mod status;
 mod stream;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rigd_driver::{Instance, Key, KeyKind, KeyOwner};
 use rigd_proto::v1::{
@@ -38,6 +38,9 @@ use resource::ResourceTable;
 
 /// Largest message a client may send: gRPC's default, which the peers use as well.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// How long the tasks of a session have to end after their key was revoked; they only forward.
+const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
 /// One lease being served.
 #[derive(Clone)]
@@ -64,12 +67,13 @@ impl Session {
     /// A session over `tree`.
     pub fn new(tree: Arc<Tree>, status: Arc<StatusBoard>, logs: Arc<LogHub>) -> Self {
         let tasks = TaskTracker::new();
+        let key = KeyOwner::issue(KeyKind::Client);
         Self(Arc::new(Inner {
             tree,
             status,
             logs,
-            key: KeyOwner::issue(KeyKind::Client),
-            resources: Arc::new(ResourceTable::new(tasks.clone())),
+            resources: Arc::new(ResourceTable::new(key.key(), tasks.clone())),
+            key,
             tasks,
             over: CancellationToken::new(),
         }))
@@ -92,12 +96,21 @@ impl Session {
         self.0.key.revoke(reason);
     }
 
-    /// Ends everything and waits for the session's tasks. Cancel-safe.
+    /// Ends everything and waits for the session's tasks, at most [`CLOSE_LIMIT`]. Cancel-safe.
     pub async fn close(&self) {
         self.end("the session is over");
         self.0.over.cancel();
         self.0.tasks.close();
-        self.0.tasks.wait().await;
+        if tokio::time::timeout(CLOSE_LIMIT, self.0.tasks.wait())
+            .await
+            .is_err()
+        {
+            // Each of them holds a connection that the transport cuts next.
+            tracing::warn!(
+                left = self.0.tasks.len(),
+                "Tasks of the session did not end in time."
+            );
+        }
     }
 
     fn key(&self) -> Key {

@@ -12,10 +12,10 @@ mod presigned;
 
 use std::{collections::HashMap, sync::Mutex};
 
-use futures::{Stream, stream};
+use futures::{FutureExt, Stream, stream};
 use rigd_driver::{
-    ChunkSender, Download, DownloadSource, DriverError, PresignedMethod, ResourceHandle, Resources,
-    Upload, async_trait, download_channel, upload_channel,
+    ChunkSender, Download, DownloadSource, DriverError, Key, PresignedMethod, ResourceHandle,
+    Resources, Upload, async_trait, download_channel, upload_channel,
 };
 use rigd_proto::v1::StreamResponse;
 use tokio::sync::oneshot;
@@ -53,13 +53,15 @@ enum Usage {
 /// The resources of one session.
 pub(super) struct ResourceTable {
     waiting: Mutex<HashMap<(Uuid, Uuid), Waiting>>,
+    key: Key,
     tasks: TaskTracker,
 }
 
 impl ResourceTable {
-    pub(super) fn new(tasks: TaskTracker) -> Self {
+    pub(super) fn new(key: Key, tasks: TaskTracker) -> Self {
         Self {
             waiting: Mutex::default(),
+            key,
             tasks,
         }
     }
@@ -99,11 +101,13 @@ impl ResourceTable {
             table: self.clone(),
             entry: (instance, id),
             closed: closed.clone(),
+            key: self.key.clone(),
             _gone: gone.clone().drop_guard(),
         };
         let closed = closed.drop_guard();
+        let key = self.key.clone();
         self.tasks.spawn(async move {
-            feed(frames, chunks, gone).await;
+            feed(frames, chunks, &gone, &key).await;
             drop(closed);
         });
         Ok((
@@ -133,6 +137,7 @@ struct Rpc {
     entry: (Uuid, Uuid),
     /// Cancelled when the client sends no more.
     closed: CancellationToken,
+    key: Key,
     // Ends the task that feeds the upload.
     _gone: DropGuard,
 }
@@ -145,47 +150,46 @@ impl Drop for Rpc {
     }
 }
 
-/// Moves a client's frames into the upload. Only GOAWAY ends it well.
-async fn feed(mut frames: Frames, chunks: ChunkSender, gone: CancellationToken) {
-    let went_away = || {
-        DriverError::Unavailable(
-            "upload broken: the client went away before the end of its data".into(),
-        )
+/// Moves a client's frames into the upload. Only GOAWAY ends it well. Ends with the RPC or the key,
+/// whatever the client and the driver do.
+async fn feed(mut frames: Frames, chunks: ChunkSender, gone: &CancellationToken, key: &Key) {
+    let ended = async || {
+        // cancel-safe: both arms only wait.
+        tokio::select! { () = gone.cancelled() => went_away(), fenced = key.revoked() => fenced.into() }
     };
-    loop {
-        // cancel-safe: `next` loses nothing; after `gone` the stream is of no use.
-        let event = tokio::select! {
-            () = gone.cancelled() => {
-                chunks.fail(went_away()).await;
-                return;
-            }
-            event = frames.next() => event,
-        };
-        match event {
-            Uplink::Data(bytes) => {
-                let taken = tokio::select! {
-                    () = gone.cancelled() => {
-                        chunks.fail(went_away()).await;
-                        return;
-                    }
-                    taken = chunks.send(bytes) => taken,
-                };
-                if !taken {
-                    // The driver has what it wants; the client is told by GOAWAY.
-                    break;
-                }
-            }
-            Uplink::Goaway => {
-                chunks.end().await;
-                break;
-            }
-            Uplink::Closed | Uplink::Broken(_) => {
-                chunks.fail(went_away()).await;
-                return;
+    // cancel-safe: after the first arm the frames are not read again.
+    let error = tokio::select! {
+        error = ended() => Some(error),
+        error = pump(&mut frames, &chunks) => error,
+    };
+    match error {
+        // A driver that is gone has what it wants.
+        Some(error) => _ = chunks.fail(error).now_or_never(),
+        None => {
+            tokio::select! {
+                _ = ended() => {}
+                () = async { chunks.end().await; frames.swallow().await } => {}
             }
         }
     }
-    tokio::select! { () = gone.cancelled() => {}, () = frames.swallow() => {} }
+}
+
+/// Until the data is complete (`None`) or broken. A driver that is gone lets the rest fall.
+async fn pump(frames: &mut Frames, chunks: &ChunkSender) -> Option<DriverError> {
+    loop {
+        match frames.next().await {
+            Uplink::Data(bytes) if bytes.is_empty() => {}
+            Uplink::Data(bytes) => _ = chunks.send(bytes).await,
+            Uplink::Goaway => return None,
+            Uplink::Closed | Uplink::Broken(_) => return Some(went_away()),
+        }
+    }
+}
+
+fn went_away() -> DriverError {
+    DriverError::Unavailable(
+        "upload broken: the client went away before the end of its data".into(),
+    )
 }
 
 /// The daemon's side of a resource RPC.
@@ -210,8 +214,24 @@ enum Response {
 }
 
 impl Response {
-    async fn next(mut self) -> Option<(Result<StreamResponse, Status>, Self)> {
-        let fail = |error| Some((Err(errors::status(&error)), Self::Over));
+    /// The next frame. A revoked key ends the call in every state.
+    async fn next(self) -> Option<(Result<StreamResponse, Status>, Self)> {
+        let key = match &self {
+            Self::Waiting { rpc, .. }
+            | Self::Uploading { rpc, .. }
+            | Self::Downloading { rpc, .. }
+            | Self::Ended { rpc } => rpc.key.clone(),
+            Self::Over => return None,
+        };
+        let ended = matches!(self, Self::Ended { .. });
+        // cancel-safe: after the first arm the call is over.
+        tokio::select! {
+            fenced = key.revoked() => (!ended).then(|| fail(&fenced.into())),
+            frame = self.frame() => frame,
+        }
+    }
+
+    async fn frame(mut self) -> Option<(Result<StreamResponse, Status>, Self)> {
         loop {
             self = match self {
                 Self::Waiting { usage, rpc } => match usage.await {
@@ -228,7 +248,7 @@ impl Response {
                         let next = Self::Downloading { source, rpc };
                         return Some((Ok(frames::data(bytes)), next));
                     }
-                    Some(Err(error)) => return fail(error),
+                    Some(Err(error)) => return Some(fail(&error)),
                     None if source.done.try_recv().is_ok() => {
                         // Everything is handed to HTTP/2; a client that breaks from here on
                         // sees a stream without GOAWAY. The driver may be gone already.
@@ -236,9 +256,9 @@ impl Response {
                         return Some((Ok(frames::goaway()), Self::Ended { rpc }));
                     }
                     None => {
-                        return fail(DriverError::Unknown(
+                        return Some(fail(&DriverError::Unknown(
                             "download broken: the call ended before the end of the data".into(),
-                        ));
+                        )));
                     }
                 },
                 Self::Ended { rpc } => {
@@ -249,6 +269,10 @@ impl Response {
             };
         }
     }
+}
+
+fn fail(error: &DriverError) -> (Result<StreamResponse, Status>, Response) {
+    (Err(errors::status(error)), Response::Over)
 }
 
 /// Resources as the calls of one session see them.
@@ -271,7 +295,7 @@ impl Resources for ResourceTable {
                 headers,
                 url,
                 method: PresignedMethod::Get,
-            } => presigned::get(&url, &headers, &self.tasks).await,
+            } => presigned::get(&url, &headers, &self.key, &self.tasks).await,
             ResourceHandle::PresignedRequest { .. } => Err(DriverError::InvalidArgument(
                 "a presigned PUT cannot be read: this needs a presigned GET".into(),
             )),
@@ -303,7 +327,7 @@ impl Resources for ResourceTable {
                 url,
                 method: PresignedMethod::Put,
             } => {
-                presigned::put(&url, &headers, source, &self.tasks)?;
+                presigned::put(&url, &headers, source, &self.key, &self.tasks)?;
             }
             ResourceHandle::PresignedRequest { .. } => {
                 return Err(DriverError::InvalidArgument(

@@ -13,7 +13,7 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue, LOCATION},
     redirect::Policy,
 };
-use rigd_driver::{DownloadSource, DriverError, Upload, upload_channel};
+use rigd_driver::{ChunkSender, DownloadSource, DriverError, Key, Upload, upload_channel};
 use tokio_util::task::TaskTracker;
 
 /// Time for a whole transfer: what upstream allows.
@@ -51,30 +51,39 @@ fn client() -> Result<Client, DriverError> {
 pub(super) async fn get(
     url: &str,
     headers: &BTreeMap<String, String>,
+    key: &Key,
     tasks: &TaskTracker,
 ) -> Result<Upload, DriverError> {
     let (url, response) = follow(url, headers).await?;
     let (chunks, upload) = upload_channel();
-    let body = response.bytes_stream();
+    let key = key.clone();
     tasks.spawn(async move {
-        let mut body = std::pin::pin!(body);
-        while let Some(item) = body.next().await {
-            match item {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => {
-                    if !chunks.send(bytes).await {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    chunks.fail(failed("GET stream", &url, &error)).await;
-                    return;
-                }
-            }
+        // cancel-safe: after the first two arms the body is not read again.
+        let error = tokio::select! {
+            fenced = key.revoked() => Some(fenced.into()),
+            () = chunks.closed() => return,
+            error = pump(&url, response, &chunks) => error,
+        };
+        // A driver that is gone has what it wants.
+        match error {
+            Some(error) => _ = chunks.fail(error).await,
+            None => _ = chunks.end().await,
         }
-        chunks.end().await;
     });
     Ok(upload)
+}
+
+/// Until the body is complete (`None`) or broken.
+async fn pump(url: &Url, response: Response, chunks: &ChunkSender) -> Option<DriverError> {
+    let mut body = std::pin::pin!(response.bytes_stream());
+    while let Some(item) = body.next().await {
+        match item {
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(bytes) => _ = chunks.send(bytes).await,
+            Err(error) => return Some(failed("GET stream", url, &error)),
+        }
+    }
+    None
 }
 
 async fn follow(
@@ -135,6 +144,7 @@ pub(super) fn put(
     url: &str,
     headers: &BTreeMap<String, String>,
     source: DownloadSource,
+    key: &Key,
     tasks: &TaskTracker,
 ) -> Result<(), DriverError> {
     let client = client()?;
@@ -157,12 +167,17 @@ pub(super) fn put(
             }
         }
     });
+    let key = key.clone();
     tasks.spawn(async move {
         let request = client.request(Method::PUT, url.clone()).headers(headers);
-        let sent = request.body(reqwest::Body::wrap_stream(body)).send().await;
-        let result = match sent {
-            Ok(response) => check("PUT", &url, &response),
-            Err(error) => Err(failed("PUT stream", &url, &error)),
+        let sending = request.body(reqwest::Body::wrap_stream(body)).send();
+        // cancel-safe: a request that is dropped is broken off.
+        let result = tokio::select! {
+            fenced = key.revoked() => Err(fenced.into()),
+            sent = sending => match sent {
+                Ok(response) => check("PUT", &url, &response),
+                Err(error) => Err(failed("PUT stream", &url, &error)),
+            },
         };
         // The driver may have given up; then nobody waits for the outcome.
         outcome.send(result).ok();
