@@ -79,7 +79,7 @@ struct Origin {
 
 impl Origin {
     fn is_empty(&self) -> bool {
-        self.exporter.is_none() && self.operation.is_none()
+        self.exporter.is_none() && self.instance.is_none() && self.operation.is_none()
     }
 
     fn slot(&mut self, field: &Field) -> Option<&mut Option<String>> {
@@ -244,22 +244,31 @@ mod tests {
     use super::*;
     use tracing_subscriber::layer::SubscriberExt;
 
+    /// One subscriber for the process: with a scoped one, other tests that run at the same time
+    /// would decide which spans exist.
+    fn clients() -> Arc<ClientLogs> {
+        static CLIENTS: std::sync::OnceLock<Arc<ClientLogs>> = std::sync::OnceLock::new();
+        let start = || {
+            let clients = Arc::new(ClientLogs::default());
+            let subscriber = tracing_subscriber::Registry::default().with(layer(clients.clone()));
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+            clients
+        };
+        CLIENTS.get_or_init(start).clone()
+    }
+
     async fn lines(log: impl FnOnce()) -> Vec<(String, LogSource)> {
-        let clients = Arc::new(ClientLogs::default());
         let hub = Arc::new(LogHub::default());
         let levels = [("quiet".to_owned(), LogLevel::Error)].into();
-        clients.add(
+        clients().add(
             "rpi4",
             ExporterLogs {
                 hub: hub.clone(),
                 levels,
             },
         );
-        let subscriber = tracing_subscriber::Registry::default().with(layer(clients));
-        tracing::subscriber::with_default(subscriber, || {
-            log();
-            tracing::info_span!("exporter", exporter = "rpi4").in_scope(|| tracing::info!("end"));
-        });
+        log();
+        tracing::info_span!("exporter", exporter = "rpi4").in_scope(|| tracing::info!("end"));
         let mut reader = hub.reader();
         let mut lines = Vec::new();
         loop {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Download, DriverError, Key, ResourceHandle, Upload, instance::Shared, queue::Turn,
@@ -39,9 +39,8 @@ impl Call {
         resources: Option<Arc<dyn Resources>>,
         shared: Arc<Shared>,
         turn: Option<Turn>,
-    ) -> (Self, DropGuard) {
-        let cancel = CancellationToken::new();
-        let guard = cancel.clone().drop_guard();
+        cancel: CancellationToken,
+    ) -> Self {
         let inner = Inner {
             method: method.into(),
             key,
@@ -50,7 +49,7 @@ impl Call {
             shared,
             _turn: turn,
         };
-        (Self(Arc::new(inner)), guard)
+        Self(Arc::new(inner))
     }
 
     /// The method as the client named it.
@@ -100,7 +99,12 @@ impl Call {
     /// Takes the device for one step of a streaming call or a wait, which hold it only an item at
     /// a time. Drop the result to give it back. Cancel-safe.
     pub async fn exclusive(&self) -> Result<impl Sized + use<>, DriverError> {
-        let turn = self.0.shared.queue.acquire(&self.0.method, false).await?;
+        let turn = self
+            .0
+            .shared
+            .queue
+            .acquire(&self.0.method, false, self.0.cancel.clone())
+            .await?;
         self.check()?;
         Ok(turn)
     }

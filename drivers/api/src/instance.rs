@@ -23,7 +23,7 @@ use std::{
 use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -318,13 +318,15 @@ impl Instance {
     ) -> Result<Value, DriverError> {
         let mode = self.find(method, MethodKind::Call)?;
         key.check()?;
+        let cancel = CancellationToken::new();
+        let gone = cancel.clone().drop_guard();
         let turn = match mode {
             Mode::Exclusive | Mode::Transfer => {
                 let transfer = mode == Mode::Transfer;
                 // cancel-safe: both arms only wait.
                 Some(tokio::select! {
                     fenced = key.revoked() => return Err(fenced.into()),
-                    turn = self.shared.queue.acquire(method, transfer) => turn?,
+                    turn = self.shared.queue.acquire(method, transfer, cancel.clone()) => turn?,
                 })
             }
             Mode::Shared | Mode::Preempting => None,
@@ -337,7 +339,8 @@ impl Instance {
             span: span.clone(),
             done: false,
         };
-        let (call, gone) = Call::new(method, key.clone(), resources, self.shared.clone(), turn);
+        let shared = self.shared.clone();
+        let call = Call::new(method, key.clone(), resources, shared, turn, cancel);
         let work = AssertUnwindSafe(driver.call(call, args)).catch_unwind();
         // The driver's future is dropped when its lease ends: async work stops at its next await,
         // blocking work sees the revoked key.
@@ -362,7 +365,10 @@ impl Instance {
         self.find(method, MethodKind::StreamingCall)?;
         key.check()?;
         let driver = self.driver()?;
-        let (call, gone) = Call::new(method, key.clone(), resources, self.shared.clone(), None);
+        let cancel = CancellationToken::new();
+        let gone = cancel.clone().drop_guard();
+        let shared = self.shared.clone();
+        let call = Call::new(method, key.clone(), resources, shared, None, cancel);
         let items = self.span.in_scope(|| driver.streaming(call, args))?;
         let live = Live {
             items,
@@ -380,7 +386,10 @@ impl Instance {
         self.find(method, MethodKind::Stream)?;
         key.check()?;
         let driver = self.driver()?;
-        let (call, gone) = Call::new(method, key.clone(), None, self.shared.clone(), None);
+        let cancel = CancellationToken::new();
+        let gone = cancel.clone().drop_guard();
+        let shared = self.shared.clone();
+        let call = Call::new(method, key.clone(), None, shared, None, cancel);
         let work = AssertUnwindSafe(driver.stream(call)).catch_unwind();
         // cancel-safe: an opening that is dropped gives no stream.
         let stream = tokio::select! {

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A second exclusive call waits at most [`MAX_WAIT`]; one that meets a transfer is refused, since a
-//! flash takes minutes and the caller is better off knowing.
+//! flash takes minutes and the caller is better off knowing. A transfer whose caller is gone ends
+//! with its next step, so others wait for that.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +15,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use crate::DriverError;
 
@@ -25,9 +28,15 @@ struct Holder {
     method: String,
     since: Instant,
     transfer: bool,
+    /// Cancelled when the caller is gone: the transfer then only winds up.
+    caller: CancellationToken,
 }
 
 impl Holder {
+    fn refuses(&self) -> bool {
+        self.transfer && !self.caller.is_cancelled()
+    }
+
     fn busy(&self) -> DriverError {
         DriverError::Busy {
             method: self.method.clone(),
@@ -70,11 +79,12 @@ impl Queue {
         self: &Arc<Self>,
         method: &str,
         transfer: bool,
+        caller: CancellationToken,
     ) -> Result<Turn, DriverError> {
         let mut holder = self.holder.subscribe();
         let meets_transfer = async {
             let met = holder
-                .wait_for(|h| h.as_ref().is_some_and(|h| h.transfer))
+                .wait_for(|h| h.as_ref().is_some_and(Holder::refuses))
                 .await;
             met.map(|h| h.clone()).ok().flatten()
         };
@@ -92,6 +102,7 @@ impl Queue {
                     method: method.into(),
                     since: Instant::now(),
                     transfer,
+                    caller,
                 };
                 self.holder.send_replace(Some(now));
                 Ok(Turn {
@@ -128,39 +139,65 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_waits_for_the_one_before_and_gives_up_after_the_limit() {
         let queue = Queue::new();
-        let first = queue.acquire("on", false).await.unwrap();
+        let first = queue
+            .acquire("on", false, CancellationToken::new())
+            .await
+            .unwrap();
         let started = Instant::now();
-        let error = queue.acquire("off", false).await.unwrap_err();
+        let error = queue
+            .acquire("off", false, CancellationToken::new())
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "busy: on since 30 s");
         assert_eq!(started.elapsed(), MAX_WAIT);
         drop(first);
-        queue.acquire("off", false).await.unwrap();
+        queue
+            .acquire("off", false, CancellationToken::new())
+            .await
+            .unwrap();
         assert!(queue.holder().is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_meets_a_transfer_is_refused_at_once() {
         let queue = Queue::new();
-        let write = queue.acquire("write", true).await.unwrap();
+        let write = queue
+            .acquire("write", true, CancellationToken::new())
+            .await
+            .unwrap();
         tokio::time::advance(Duration::from_secs(12)).await;
-        let error = queue.acquire("host", false).await.unwrap_err();
+        let error = queue
+            .acquire("host", false, CancellationToken::new())
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "busy: write since 12 s");
         drop(write);
-        queue.acquire("host", false).await.unwrap();
+        queue
+            .acquire("host", false, CancellationToken::new())
+            .await
+            .unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_waiter_is_refused_when_a_transfer_gets_the_turn_before_it() {
         let queue = Queue::new();
-        let first = queue.acquire("host", false).await.unwrap();
+        let first = queue
+            .acquire("host", false, CancellationToken::new())
+            .await
+            .unwrap();
         let transfer = tokio::spawn({
             let queue = queue.clone();
-            async move { queue.acquire("write", true).await }
+            async move { queue.acquire("write", true, CancellationToken::new()).await }
         });
         tokio::task::yield_now().await;
         let waiter = tokio::spawn({
             let queue = queue.clone();
-            async move { queue.acquire("dut", false).await.map(|_| ()) }
+            async move {
+                queue
+                    .acquire("dut", false, CancellationToken::new())
+                    .await
+                    .map(|_| ())
+            }
         });
         tokio::task::yield_now().await;
         drop(first);
@@ -170,5 +207,26 @@ mod tests {
             "busy: write since 0 s"
         );
         drop(turn);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_waits_for_a_transfer_whose_caller_is_gone() {
+        let queue = Queue::new();
+        let caller = CancellationToken::new();
+        let write = queue.acquire("write", true, caller.clone()).await.unwrap();
+        caller.cancel();
+        let next = tokio::spawn({
+            let queue = queue.clone();
+            async move {
+                queue
+                    .acquire("write", true, CancellationToken::new())
+                    .await
+                    .map(|_| ())
+            }
+        });
+        tokio::task::yield_now().await;
+        assert!(!next.is_finished());
+        drop(write);
+        next.await.unwrap().unwrap();
     }
 }

@@ -377,7 +377,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn a_flipped_byte_never_passes_as_the_original(at in any::<prop::sample::Index>(), bit in 0..8) {
+        fn a_flipped_byte_never_passes_as_the_original(at in any::<prop::sample::Index>(), bit in 0_u8..8) {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 let data = noise(5_000);
