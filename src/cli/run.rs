@@ -293,6 +293,7 @@ impl Sockets {
 
 fn read_passphrase(path: &PathBuf) -> Result<Passphrase, Failure> {
     use std::io::Read;
+    let path = &paths::secret_file(path, &|name| std::env::var(name).ok());
     let read = || {
         let mut text = String::new();
         std::fs::File::open(path)?

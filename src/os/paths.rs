@@ -38,6 +38,16 @@ pub fn runtime_dir(env: Env<'_>) -> PathBuf {
         })
 }
 
+/// Where a file with a secret is: a bare name is first looked for among the credentials that
+/// systemd hands to the service (`$CREDENTIALS_DIRECTORY`).
+pub fn secret_file(path: &Path, env: Env<'_>) -> PathBuf {
+    let bare = path.components().count() == 1 && path.is_relative();
+    let credential = env("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(path));
+    credential
+        .filter(|file| bare && file.exists())
+        .unwrap_or_else(|| path.into())
+}
+
 /// Makes a directory for this user alone, with those above it.
 ///
 /// # Errors
@@ -103,6 +113,19 @@ mod tests {
         );
         let own = format!("/tmp/rigd-{}", rustix::process::getuid().as_raw());
         assert_eq!(runtime_dir(&table(&[])), Path::new(&own));
+    }
+
+    #[test]
+    fn a_bare_name_is_a_credential_where_there_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("pass"), "x").unwrap();
+        let text = dir.path().to_str().unwrap();
+        let pairs = [("CREDENTIALS_DIRECTORY", text)];
+        let find = |path: &str| secret_file(Path::new(path), &table(&pairs));
+        assert_eq!(find("pass"), dir.path().join("pass"));
+        assert_eq!(find("other"), Path::new("other"));
+        assert_eq!(find("./sub/pass"), Path::new("./sub/pass"));
+        assert_eq!(find("/etc/pass"), Path::new("/etc/pass"));
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Registry {
             EchoNetwork, TcpNetwork, UdpNetwork, UnixNetwork, WebsocketNetwork,
         };
         use rigd_drivers_power::MockPower;
-        use rigd_drivers_serial::PySerial;
+        use rigd_drivers_serial::Serial;
         use rigd_drivers_storage::{FileMux, FileStore, MockFlasher, MockMux, MockMuxFlasher};
         use rigd_drivers_virtual::Board;
         Self {
@@ -136,7 +136,7 @@ impl Registry {
                     "jumpstarter_driver_power.driver.MockPower",
                     "jumpstarter_driver_power.driver.SyncMockPower",
                 ]),
-                Entry::of::<PySerial>(&["jumpstarter_driver_pyserial.driver.PySerial"]),
+                Entry::of::<Serial>(&["jumpstarter_driver_pyserial.driver.PySerial"]),
                 Entry::of::<FileMux>(&[]),
                 Entry::of::<FileStore>(&["jumpstarter_driver_opendal.driver.Opendal"]),
                 Entry::of::<MockFlasher>(&["jumpstarter_driver_opendal.driver.MockFlasher"]),

@@ -15,4 +15,4 @@ mod port;
 mod serial;
 mod tty;
 
-pub use serial::{PySerial, SerialConfig};
+pub use serial::{Serial, SerialConfig};

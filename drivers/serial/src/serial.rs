@@ -69,7 +69,7 @@ fn default_check_present() -> bool {
 /// The port is open as long as the instance is. Each stream `connect` reads what arrives from its
 /// opening on and may write; `close` ends streams and leaves the port alone.
 #[derive(Debug)]
-pub struct PySerial {
+pub struct Serial {
     /// `Connecting to …`, as clients know it from logs.
     connecting: String,
     url: String,
@@ -89,7 +89,7 @@ enum Device {
     },
 }
 
-impl Driver for PySerial {
+impl Driver for Serial {
     const TYPE: &'static str = "serial";
     const CLIENT: &'static str = "jumpstarter_driver_pyserial.client.PySerialClient";
     const CATEGORY: &'static str = "serial";
@@ -233,7 +233,7 @@ async fn raise(lines: Lines) -> Result<(), DriverError> {
         .unwrap_or_else(|_| Err(DriverError::Device("setting DTR and RTS failed".into())))
 }
 
-impl PySerial {
+impl Serial {
     async fn connect(self: Arc<Self>, _: Call) -> Result<ByteStream, DriverError> {
         info!("{}", self.connecting);
         match &self.device {

@@ -12,7 +12,7 @@ use std::{
 use futures::StreamExt;
 use rig::Board;
 use rigd_driver::{Blueprint, KeyKind, KeyOwner, contract};
-use rigd_drivers_serial::PySerial;
+use rigd_drivers_serial::Serial;
 use serde_json::json;
 
 #[derive(Clone, Default)]
@@ -44,7 +44,7 @@ async fn streams_and_settings_are_told() {
     let board = Board::new();
     let dir = tempfile::tempdir().unwrap();
     let config = json!({"url": board.path, "baudrate": 9600, "cps": 1000, "disable_hupcl": true});
-    let blueprint = Blueprint::new::<PySerial>(serde_json::from_value(config).unwrap());
+    let blueprint = Blueprint::new::<Serial>(serde_json::from_value(config).unwrap());
     let instance = contract::instance(blueprint, dir.path(), None);
     instance.start().await;
     let owner = KeyOwner::issue(KeyKind::Client);

@@ -12,7 +12,7 @@ mod rig;
 use bytes::Bytes;
 use rig::{Board, Console, SOON, config, expect, next, send};
 use rigd_driver::{Driver, DriverError, Health, contract};
-use rigd_drivers_serial::{PySerial, SerialConfig};
+use rigd_drivers_serial::{Serial, SerialConfig};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,12 +22,12 @@ use tokio::{
 
 #[tokio::test]
 async fn keeps_the_contract_on_every_kind_of_port() {
-    contract::check::<PySerial>(config(json!({"url": "loop://"}))).await;
+    contract::check::<Serial>(config(json!({"url": "loop://"}))).await;
     let board = Board::new();
-    contract::check::<PySerial>(config(json!({"url": board.path, "cps": 100}))).await;
+    contract::check::<Serial>(config(json!({"url": board.path, "cps": 100}))).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("socket://{}", listener.local_addr().unwrap());
-    contract::check::<PySerial>(config(json!({"url": url}))).await;
+    contract::check::<Serial>(config(json!({"url": url}))).await;
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn a_terminal_server_is_a_port_too() {
 
 #[test]
 fn configs_that_cannot_be_right_are_found_without_hardware() {
-    let check = |value| PySerial::check(&config(value)).map_err(|e| format!("{}: {e}", e.key));
+    let check = |value| Serial::check(&config(value)).map_err(|e| format!("{}: {e}", e.key));
     assert_eq!(check(json!({"url": "/dev/ttyUSB0"})), Ok(()));
     let text = check(json!({"url": "rfc2217://h:1"})).unwrap_err();
     assert!(

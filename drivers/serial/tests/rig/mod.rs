@@ -21,7 +21,7 @@ use futures::StreamExt;
 use rigd_driver::{
     Blueprint, ByteStream, DriverError, Health, Instance, KeyKind, KeyOwner, contract,
 };
-use rigd_drivers_serial::{PySerial, SerialConfig};
+use rigd_drivers_serial::{Serial, SerialConfig};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -38,7 +38,7 @@ pub(crate) struct Console {
 impl Console {
     pub(crate) async fn new(value: Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let blueprint = Blueprint::new::<PySerial>(config(value));
+        let blueprint = Blueprint::new::<Serial>(config(value));
         let instance = contract::instance(blueprint, dir.path(), None);
         instance.start().await;
         Self {
