@@ -6,7 +6,11 @@ use std::{
 };
 
 use super::Failure;
-use crate::config::{Diagnostics, ExporterConfig, Problem, load, not_yet};
+use crate::{
+    config::{Diagnostics, ExporterConfig, Problem, load_with, not_yet},
+    registry::Registry,
+    tree::Plan,
+};
 
 /// Where exporter files are looked for when none is named, in this order; the first that holds
 /// any is used.
@@ -92,26 +96,30 @@ fn yaml_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Loads all files; the mistakes of all of them are told at once.
-pub(super) fn load_all(files: &[PathBuf]) -> Result<Vec<ExporterConfig>, Failure> {
+/// Loads and plans all files; the mistakes of all of them are told at once.
+pub(super) fn load_all(files: &[PathBuf]) -> Result<Vec<(ExporterConfig, Plan)>, Failure> {
     let env = |name: &str| std::env::var(name).ok();
-    let mut configs: Vec<ExporterConfig> = Vec::new();
+    let registry = Registry::native();
+    let review = |config: &ExporterConfig| {
+        let mut problems = not_yet(config);
+        problems.extend(Plan::new(config, &registry).err().unwrap_or_default());
+        problems
+    };
+    let mut planned = Vec::new();
     let mut bad = Vec::new();
     for file in files {
-        match load(file, &env) {
-            Ok(config) => {
-                let problems = not_yet(&config);
-                if problems.is_empty() {
-                    configs.push(config);
-                } else {
-                    bad.push(Diagnostics::new(config.source.clone(), problems));
-                }
-            }
+        let loaded = load_with(file, &env, &review).and_then(|config| {
+            let plan = Plan::new(&config, &registry);
+            let plan = plan.map_err(|found| Diagnostics::new(config.source.clone(), found))?;
+            Ok((config, plan))
+        });
+        match loaded {
+            Ok(exporter) => planned.push(exporter),
             Err(diagnostics) => bad.push(diagnostics),
         }
     }
     let mut names: HashMap<&str, &ExporterConfig> = HashMap::new();
-    for config in &configs {
+    for (config, _) in &planned {
         let name = &config.metadata.name;
         if let Some(first) = names.insert(name, config) {
             let message = format!(
@@ -123,7 +131,7 @@ pub(super) fn load_all(files: &[PathBuf]) -> Result<Vec<ExporterConfig>, Failure
         }
     }
     if bad.is_empty() {
-        Ok(configs)
+        Ok(planned)
     } else {
         Err(Failure::Config(bad))
     }

@@ -11,7 +11,6 @@ use crate::{
     config::{Diagnostics, ExporterConfig, ListenTls, Problem, Settings, TcpAddress},
     exporter::{Exporter, Listener},
     os::{paths, signals::StopSignals},
-    registry::Registry,
     telemetry::{self, ClientLogs},
     transport::{Passphrase, tcp, unix},
     tree::Plan,
@@ -109,8 +108,7 @@ pub(super) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         Some(alias) => vec![files::by_alias(alias, &env)?],
         None => files::find(&args.files)?,
     };
-    let configs = files::load_all(&files)?;
-    let exporters = plan(configs)?;
+    let exporters = files::load_all(&files)?;
     let state_dir = settings.state_dir.unwrap_or_else(|| paths::state_dir(&env));
     let runtime_dir = settings
         .runtime_dir
@@ -132,24 +130,6 @@ pub(super) fn run(args: Args, global: &Global) -> Result<(), Failure> {
     // Threads that hang on a device end with the process.
     runtime.shutdown_background();
     outcome
-}
-
-/// Plans all exporters; the mistakes of all files are told at once.
-fn plan(configs: Vec<ExporterConfig>) -> Result<Vec<(ExporterConfig, Plan)>, Failure> {
-    let registry = Registry::native();
-    let mut planned = Vec::new();
-    let mut bad = Vec::new();
-    for config in configs {
-        match Plan::new(&config, &registry) {
-            Ok(plan) => planned.push((config, plan)),
-            Err(problems) => bad.push(Diagnostics::new(config.source.clone(), problems)),
-        }
-    }
-    if bad.is_empty() {
-        Ok(planned)
-    } else {
-        Err(Failure::Config(bad))
-    }
 }
 
 /// Flags before the file's `listen`, and a socket in the runtime directory without either.

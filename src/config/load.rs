@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::os::paths::Env;
+
 use super::diagnostic::{Diagnostics, Problem, Source};
 use super::export;
 use super::listen;
@@ -27,20 +29,33 @@ pub const MAX_FILE_BYTES: usize = 1024 * 1024;
 const API_VERSION: &str = "jumpstarter.dev/v1alpha1";
 const KIND: &str = "ExporterConfig";
 
-/// Looks a variable up; the process environment in the daemon, a table in tests.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// What else is wrong with a configuration, for those who know more than the file's shape.
+pub type Review<'a> = &'a dyn Fn(&ExporterConfig) -> Vec<Problem>;
 
-/// Reads a configuration file. `env` is asked for `JMP_NAME` and `JMP_NAMESPACE`, which stand in for keys of
-/// `metadata` that the file does not have.
+/// Reads a configuration file. `env` is asked for `JMP_NAME` and `JMP_NAMESPACE`, which stand in
+/// for keys of `metadata` that the file does not have.
 ///
 /// # Errors
 /// Everything that is wrong with the file, as far as it can be known without building the drivers.
 pub fn load(path: &Path, env: Env<'_>) -> Result<ExporterConfig, Diagnostics> {
+    load_with(path, env, &|_| Vec::new())
+}
+
+/// As [`load`], with what `review` finds told together with the rest, so that all mistakes of a file
+/// are known at once.
+///
+/// # Errors
+/// As [`load`], and what `review` finds.
+pub fn load_with(
+    path: &Path,
+    env: Env<'_>,
+    review: Review<'_>,
+) -> Result<ExporterConfig, Diagnostics> {
     let name = path.display().to_string();
     let text = read_file(path).map_err(|problem| {
         Diagnostics::new(Arc::new(Source::new(&name, "", None)), Vec::from([problem]))
     })?;
-    parse(&name, &text, env)
+    parse_with(&name, &text, env, review)
 }
 
 fn read_file(path: &Path) -> Result<String, Problem> {
@@ -79,6 +94,15 @@ fn read_file(path: &Path) -> Result<String, Problem> {
 /// # Errors
 /// As [`load`].
 pub fn parse(name: &str, text: &str, env: Env<'_>) -> Result<ExporterConfig, Diagnostics> {
+    parse_with(name, text, env, &|_| Vec::new())
+}
+
+fn parse_with(
+    name: &str,
+    text: &str,
+    env: Env<'_>,
+    review: Review<'_>,
+) -> Result<ExporterConfig, Diagnostics> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_FILE_BYTES {
         let problem = Problem::of_file("larger than 1 MiB, so this is no exporter's configuration");
@@ -101,6 +125,14 @@ pub fn parse(name: &str, text: &str, env: Env<'_>) -> Result<ExporterConfig, Dia
             None
         }
     };
+    if let Some(config) = &config {
+        for problem in review(config) {
+            // Both may see the same mistake, e.g. a reference that leads nowhere.
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+    }
     match config {
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(Diagnostics::new(source, problems)),

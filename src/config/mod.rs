@@ -39,7 +39,7 @@ pub use diagnostic::{Diagnostics, Problem, Source};
 pub use export::{DriverEntry, EntryKind, ExportEntry, GenericConfig, LogLevel, MAX_EXPORT_DEPTH};
 pub use fault::Error;
 pub use listen::{Listen, ListenTls, TcpAddress};
-pub use load::{Env, MAX_FILE_BYTES, load, parse};
+pub use load::{MAX_FILE_BYTES, Review, load, load_with, parse};
 pub use model::{
     ExporterConfig, FailureDetection, GrpcOption, Hook, Hooks, Metadata, MissingDrivers, OnFailure,
     Secret, Tls, not_yet,

@@ -45,7 +45,7 @@ impl Builder {
         let instances = nodes.into_iter().filter_map(|node| match node.kind {
             PlannedKind::Instance(instance) => Some((node.path, instance)),
             // Another name for an instance is a line in the report and nothing to open.
-            PlannedKind::Ref(_) => None,
+            PlannedKind::Ref(..) => None,
         });
         instances
             .map(|(path, instance)| self.instance(&path, *instance, parent))

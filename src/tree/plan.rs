@@ -40,8 +40,8 @@ pub(super) struct Planned {
 #[derive(Debug)]
 pub(super) enum PlannedKind {
     Instance(Box<PlannedInstance>),
-    /// Another name for the node at this path.
-    Ref(String),
+    /// Another name for the node at this path, which stands at this place.
+    Ref(String, Span),
 }
 
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl PlannedInstance {
         match (rest, &child.kind) {
             (None, _) => Some(child),
             (Some(rest), PlannedKind::Instance(instance)) => instance.find(rest),
-            (Some(_), PlannedKind::Ref(_)) => None,
+            (Some(_), PlannedKind::Ref(..)) => None,
         }
     }
 }
@@ -157,7 +157,7 @@ impl Planned {
         for _ in 0..MAX_REFS {
             match &node.kind {
                 PlannedKind::Instance(instance) => return Some(instance),
-                PlannedKind::Ref(target) => node = root.find(target)?,
+                PlannedKind::Ref(target, _) => node = root.find(target)?,
             }
         }
         None
@@ -194,7 +194,7 @@ impl Planner<'_> {
         };
         let span = entry.name.span;
         let kind = match &entry.kind {
-            EntryKind::Ref { target } => PlannedKind::Ref(target.value.clone()),
+            EntryKind::Ref { target } => PlannedKind::Ref(target.value.clone(), target.span),
             EntryKind::Composite {
                 description,
                 children,
@@ -223,7 +223,7 @@ impl Planner<'_> {
                         self.instance(&path, blueprint, generic, &driver.children, span)
                     }
                     Resolved::Proxy => match from_node::<ProxyConfig>(&driver.config) {
-                        Ok(config) => PlannedKind::Ref(config.target),
+                        Ok(config) => PlannedKind::Ref(config.target, span),
                         Err(problems) => {
                             self.problems.extend(problems);
                             return None;
@@ -317,14 +317,14 @@ impl Planner<'_> {
         let mut paths = Vec::new();
         root.walk(&mut |node| paths.push(node.path.as_str()));
         root.walk(&mut |node| {
-            let PlannedKind::Ref(target) = &node.kind else {
+            let PlannedKind::Ref(target, place) = &node.kind else {
                 return;
             };
             if node.resolve(root).is_none() {
                 let message = format!("`{}` refers to `{target}`, which does not exist", node.name);
                 let help = did_you_mean(target, paths.iter().copied());
                 self.problems
-                    .push(Problem::new(message, node.span).maybe_help(help));
+                    .push(Problem::new(message, *place).maybe_help(help));
             }
         });
     }

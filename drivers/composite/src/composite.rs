@@ -7,7 +7,7 @@ use rigd_driver::{Driver, Interface, OpenCx, OpenError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Config of `composite`: there is nothing to set; its parts are `children:` beside it.
+/// A group without a device of its own; its parts are the `children:` beside it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompositeConfig {}

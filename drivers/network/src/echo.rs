@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::NETWORK_CLIENT;
 
-/// Config of `network.echo`: there is nothing to set.
+/// A stream that gives back what it is sent, for trying things out.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EchoConfig {}

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use crate::{NETWORK_CLIENT, address, connect::connect};
 
-/// Config of `network.tcp`.
+/// TCP connections to one peer, such as an SSH server on the board.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TcpConfig {

@@ -25,7 +25,7 @@ const MAX_DATAGRAM: usize = 65_535;
 /// sending it. Each report uses up one pending refusal, and one is pending at a time.
 const SEND_TRIES: usize = 3;
 
-/// Config of `network.udp`.
+/// Datagrams to and from one peer; each frame is one datagram.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UdpConfig {

@@ -15,7 +15,7 @@ use crate::{NETWORK_CLIENT, connect::connect};
 /// What fits into `sockaddr_un` beside the final zero: unix(7).
 const MAX_PATH: usize = 107;
 
-/// Config of `network.unix`.
+/// Connections to a unix socket on the lab host.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnixConfig {

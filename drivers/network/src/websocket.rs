@@ -31,7 +31,7 @@ use crate::{
 /// 4 MiB; the difference is for its envelope.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024 - 64 * 1024;
 
-/// Config of `network.websocket`.
+/// Messages to and from a websocket server.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebsocketConfig {

@@ -10,7 +10,7 @@ use tracing::info;
 
 use crate::{POWER_CLIENT, Reading};
 
-/// Config of `power.mock`: there is nothing to set.
+/// A power switch that only writes to the log, for trying things out.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MockPowerConfig {}

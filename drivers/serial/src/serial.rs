@@ -29,7 +29,7 @@ use crate::{
 /// How long a terminal server has to accept the connection. Half of what an opening may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Config of `serial`.
+/// A serial console on a tty, a pty or a terminal server.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SerialConfig {

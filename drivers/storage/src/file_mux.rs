@@ -26,7 +26,7 @@ mod card;
 
 use card::{Card, CardError, Position};
 
-/// Config of a card that is a file.
+/// A card that is a file on the lab host, behind a mux that is only a state.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileMuxConfig {

@@ -25,7 +25,7 @@ const TARGETS: usize = 64;
 /// Longest name: what a file name may have, since on real flashers it often is one.
 const NAME: usize = 255;
 
-/// Config of the mock flasher: there is nothing to configure.
+/// A flasher that keeps what it is given until the lease ends, for trying things out.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MockFlasherConfig {}

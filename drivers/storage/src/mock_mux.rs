@@ -22,7 +22,7 @@ use crate::{
 /// How long giving back the space of a large file may take.
 const FORGET_LIMIT: Duration = Duration::from_secs(8);
 
-/// Config of both mock muxes: there is nothing to configure.
+/// A card of the lease alone: what is written can be read back until the lease ends.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MockMuxConfig {}

@@ -37,7 +37,7 @@ use crate::lane::{Lane, on_own_thread};
 /// How long the clean-up at the end of a lease may take, within the 10 s of the whole lease step.
 const FORGET_LIMIT: Duration = Duration::from_secs(9);
 
-/// Config of a file store, as upstream's `Opendal`.
+/// Files below one directory of the lab host, with upstream's `Opendal` interface.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileStoreConfig {
