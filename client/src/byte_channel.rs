@@ -134,6 +134,11 @@ impl ByteChannel {
         self.receiver.opened().await
     }
 
+    /// Both directions at once, so that one future can send while another receives.
+    pub fn halves(&mut self) -> (&mut ByteSender, &mut ByteReceiver) {
+        (&mut self.sender, &mut self.receiver)
+    }
+
     /// Takes the directions apart, so that one task can send while another receives.
     pub fn split(self) -> (ByteSender, ByteReceiver) {
         (self.sender, self.receiver)

@@ -1,0 +1,102 @@
+//! The bare tonic server that a DriverCall is compared with: same messages, nothing behind them.
+//! It runs as a process of its own, as the exporters do.
+
+use std::path::Path;
+
+use rigd_proto::{
+    v1::{
+        exporter_service_server::{ExporterService, ExporterServiceServer},
+        *,
+    },
+    value,
+};
+use tokio::net::UnixListener;
+use tokio_stream::{Pending, wrappers::UnixListenerStream};
+use tonic::{Request, Response, Status, transport::Server};
+
+use crate::Failure;
+
+/// Makes the benchmark's own program such a server.
+pub(crate) const FLAG: &str = "--echo-server";
+
+/// As many as the daemon's runtime has.
+const WORKERS: usize = 2;
+
+/// Serves until it is killed.
+pub(crate) fn serve(socket: &Path) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let listener = UnixListener::bind(socket)?;
+        Server::builder()
+            .add_service(ExporterServiceServer::new(Echo))
+            .serve_with_incoming(UnixListenerStream::new(listener))
+            .await?;
+        Ok(())
+    })
+}
+
+struct Echo;
+
+/// The length of a uuid, so that messages are as long as an exporter's.
+const UUID: &str = "00000000-0000-4000-8000-000000000000";
+
+#[tonic::async_trait]
+impl ExporterService for Echo {
+    async fn driver_call(
+        &self,
+        _: Request<DriverCallRequest>,
+    ) -> Result<Response<DriverCallResponse>, Status> {
+        Ok(Response::new(DriverCallResponse {
+            uuid: UUID.to_owned(),
+            result: Some(value::from_json(serde_json::Value::Null)),
+        }))
+    }
+
+    async fn get_report(&self, _: Request<()>) -> Result<Response<GetReportResponse>, Status> {
+        let labels = [("jumpstarter.dev/name".to_owned(), "power".to_owned())].into();
+        Ok(Response::new(GetReportResponse {
+            reports: vec![DriverInstanceReport {
+                uuid: UUID.to_owned(),
+                labels,
+                ..DriverInstanceReport::default()
+            }],
+            ..GetReportResponse::default()
+        }))
+    }
+
+    type StreamingDriverCallStream = Pending<Result<StreamingDriverCallResponse, Status>>;
+
+    async fn streaming_driver_call(
+        &self,
+        _: Request<StreamingDriverCallRequest>,
+    ) -> Result<Response<Self::StreamingDriverCallStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    type LogStreamStream = Pending<Result<LogStreamResponse, Status>>;
+
+    async fn log_stream(&self, _: Request<()>) -> Result<Response<Self::LogStreamStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn reset(&self, _: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn end_session(
+        &self,
+        _: Request<EndSessionRequest>,
+    ) -> Result<Response<EndSessionResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
