@@ -1,5 +1,6 @@
 //! What the documents claim: each block marked `yaml` is a file that `rigd check` accepts, each
-//! block marked `yaml bad` one that it refuses, and each link leads to a file that is there.
+//! block marked `yaml bad` one that it refuses, each line of Rust is one of the code, and each link
+//! leads to a file that is there.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,33 +10,51 @@
 )]
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+/// What a fenced block claims to be.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Good,
+    Bad,
+    Rust,
+    Other,
+}
+
 /// A fenced block of a document.
 struct Block {
     /// For messages: file and line.
     place: String,
-    bad: bool,
+    kind: Kind,
     text: String,
+}
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// README, CHANGELOG and the like, and everything below `docs`.
 fn documents() -> Vec<PathBuf> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let names = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+    let mut found: Vec<_> = names.iter().map(|name| top().join(name)).collect();
+    found.extend(files(&top().join("docs"), "md"));
+    found
+}
+
+/// All files with this ending at and below a folder.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for name in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"] {
-        found.push(top.join(name));
-    }
-    let mut folders = vec![top.join("docs")];
+    let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|ext| ext == "md") {
+            } else if path.extension().is_some_and(|ext| ext == ending) {
                 found.push(path);
             }
         }
@@ -48,23 +67,22 @@ fn blocks(path: &Path) -> Vec<Block> {
     let text = fs::read_to_string(path).unwrap();
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
-    let mut other = false;
     for (number, line) in text.lines().enumerate() {
         let fence = line.trim_start().strip_prefix("```");
         match (fence, &mut open) {
             (Some(_), Some(_)) => blocks.extend(open.take()),
-            (Some(_), None) if other => other = false,
-            (Some(info @ ("yaml" | "yaml bad")), None) => {
-                open = Some(Block {
-                    place: format!("{}:{}", path.display(), number + 1),
-                    bad: info == "yaml bad",
-                    text: String::new(),
-                });
-            }
             (Some(info), None) => {
                 let place = format!("{}:{}", path.display(), number + 1);
-                assert!(!info.starts_with("yaml"), "{place}: ```{info}");
-                other = true;
+                let kind = match info {
+                    "yaml" => Kind::Good,
+                    "yaml bad" => Kind::Bad,
+                    "rust" => Kind::Rust,
+                    _ => Kind::Other,
+                };
+                let near = info.starts_with("yaml") && kind == Kind::Other;
+                assert!(!near, "{place}: {info:?} is not checked");
+                let text = String::new();
+                open = Some(Block { place, kind, text });
             }
             (None, Some(block)) => {
                 block.text.push_str(line);
@@ -73,7 +91,7 @@ fn blocks(path: &Path) -> Vec<Block> {
             (None, None) => {}
         }
     }
-    assert!(open.is_none() && !other, "{}: no end", path.display());
+    assert!(open.is_none(), "{}: a block without end", path.display());
     blocks
 }
 
@@ -90,20 +108,49 @@ fn every_yaml_block_is_what_it_says() {
     let file = folder.path().join("exporter.yaml");
     let (mut good, mut bad) = (0, 0);
     for block in documents().iter().flat_map(|path| blocks(path)) {
+        let wanted = match block.kind {
+            Kind::Good => 0,
+            Kind::Bad => 2,
+            Kind::Rust | Kind::Other => continue,
+        };
         fs::write(&file, &block.text).unwrap();
         let output = check(&file);
         let told = String::from_utf8_lossy(&output.stderr);
-        let wanted = if block.bad { 2 } else { 0 };
-        assert_eq!(
-            output.status.code(),
-            Some(wanted),
-            "{}\n{told}",
-            block.place
-        );
-        *(if block.bad { &mut bad } else { &mut good }) += 1;
+        let place = block.place;
+        assert_eq!(output.status.code(), Some(wanted), "{place}\n{told}");
+        *(if wanted == 0 { &mut good } else { &mut bad }) += 1;
     }
     // A fence that is not recognised any more would let all of it pass.
     assert!(good > 10 && bad > 0, "{good} good and {bad} bad blocks");
+}
+
+#[test]
+fn every_line_of_rust_is_one_of_the_code() {
+    let sources = files(&top().join("drivers"), "rs");
+    let code: Vec<_> = sources
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let code: HashSet<&str> = code
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(str::trim)
+        .collect();
+    let (mut seen, mut strange) = (0, Vec::new());
+    for block in documents().iter().flat_map(|path| blocks(path)) {
+        if block.kind == Kind::Rust {
+            let lines = block
+                .text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty());
+            seen += lines.clone().count();
+            let unknown = lines.filter(|line| !code.contains(line));
+            strange.extend(unknown.map(|line| format!("{}: {line}", block.place)));
+        }
+    }
+    assert!(strange.is_empty(), "{}", strange.join("\n"));
+    assert!(seen > 50, "only {seen} lines were recognised");
 }
 
 #[test]
