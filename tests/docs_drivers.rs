@@ -67,12 +67,15 @@ fn differs(name: &str, page: &str) -> Option<String> {
 fn index(registry: &Registry) -> String {
     let mut out = format!("{NOTE}\n\n# Drivers\n\n");
     out += "What can be written after `type:`. `rigd drivers` prints the same.\n\n";
-    out += "| type | is also known as | client |\n|---|---|---|\n";
+    out += "| type | what it is | is also known as |\n|---|---|---|\n";
     for entry in registry.entries() {
         let name = entry.type_name;
         let aliases: Vec<_> = entry.aliases.iter().map(|a| format!("`{a}`")).collect();
-        let (aliases, client) = (aliases.join("<br>"), entry.client);
-        writeln!(out, "| [`{name}`]({name}.md) | {aliases} | `{client}` |").unwrap();
+        let schema = entry.schema();
+        let about = schema["description"].as_str().unwrap_or_default();
+        let about = about.split("\n\n").next().unwrap_or_default();
+        let (about, aliases) = (about.replace('\n', " "), aliases.join("<br>"));
+        writeln!(out, "| [`{name}`]({name}.md) | {about} | {aliases} |").unwrap();
     }
     out
 }
