@@ -48,7 +48,13 @@ impl Frames {
         }
     }
 
-    /// Reads and drops everything until the client closes. Cancel-safe.
+    /// Reads and drops everything, also after GOAWAY, until the client's direction is over.
+    /// Cancel-safe.
+    pub(super) async fn drain(&mut self) {
+        while !matches!(self.next().await, Uplink::Closed | Uplink::Broken(_)) {}
+    }
+
+    /// Reads and drops data until the client says that it sends no more. Cancel-safe.
     pub(super) async fn swallow(&mut self) {
         while matches!(self.next().await, Uplink::Data(_)) {}
     }

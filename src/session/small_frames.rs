@@ -2,9 +2,10 @@
 //!
 //! h2 (since 0.4.16) charges a connection `256 - n` for every unread DATA frame of `n` < 256 bytes
 //! and closes it when a budget of half the connection window is used up. With the windows of
-//! [`transport`](crate::transport) one stalled stream of single bytes stays below that budget, and
-//! gets ordinary back-pressure. A second one on the same connection could exceed it: that stream,
-//! and only that one, ends with RESOURCE_EXHAUSTED.
+//! [`transport`](crate::transport) one stalled stream of single bytes uses half of that budget, and
+//! gets ordinary back-pressure. The other half is for frames on their way to streams that do read.
+//! A second stalled stream on the same connection would take it: that stream, and only that one,
+//! ends with RESOURCE_EXHAUSTED.
 
 use std::sync::{
     Arc,
@@ -18,6 +19,11 @@ const MAX_STALLED: usize = 1;
 /// Mean frame size below which two full stream windows exceed the budget: 512 KiB of 48-byte
 /// messages (55 with framing) are 9 500 frames at 201, twice that is under a quarter of 16 MiB.
 const TINY: usize = 48;
+/// Larger frames cost nothing, see above; counted in full, one transfer would hide thousands of
+/// single bytes after it.
+const FREE: usize = 256;
+/// Frames that the mean looks back on: far fewer than a stalled stream holds.
+const RECENT: usize = 4096;
 
 /// The stalled streams of one connection.
 #[derive(Debug, Default)]
@@ -44,8 +50,12 @@ impl Stalled {
 
     /// A frame came in.
     pub(super) fn count(&mut self, bytes: usize) {
+        if self.frames == RECENT {
+            self.frames /= 2;
+            self.bytes /= 2;
+        }
         self.frames += 1;
-        self.bytes += bytes;
+        self.bytes += bytes.min(FREE);
     }
 
     /// Whether the stream has stopped reading.
@@ -105,5 +115,22 @@ mod tests {
         one.waits(false).unwrap();
         let mut three = stream(1);
         three.waits(true).unwrap();
+    }
+
+    #[test]
+    fn what_a_stream_sent_long_ago_does_not_count() {
+        let connection = Arc::new(SmallFrames::default());
+        let _one = {
+            let mut stalled = Stalled::new(connection.clone());
+            stalled.count(1);
+            stalled.waits(true).unwrap();
+            stalled
+        };
+        let mut stalled = Stalled::new(connection.clone());
+        (0..100_000).for_each(|_| stalled.count(64 * 1024));
+        stalled.waits(true).unwrap();
+        // A fraction of what fits into the backlog before a stream stands still.
+        (0..20_000).for_each(|_| stalled.count(1));
+        stalled.waits(true).unwrap_err();
     }
 }

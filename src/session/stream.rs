@@ -11,12 +11,12 @@
 //!
 //! The two directions end independently. An error in either ends the call with its status.
 
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
 use rigd_driver::{Boundaries, ByteStream, DriverError, Key};
 use rigd_proto::v1::StreamResponse;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -29,6 +29,11 @@ use super::{
     frames::{self, Frames, Uplink},
     small_frames::{SmallFrames, Stalled},
 };
+
+/// How long frames are taken that a client sent before it learned that its call is over. h2 would
+/// reset the stream at once, and charge each tiny frame that comes after that to the connection's
+/// budget for good. A client that has learned it closes.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
 
 /// Serves `stream` to the client behind `frames`; the result is the response of the call.
 pub(super) fn serve(
@@ -57,16 +62,28 @@ pub(super) fn serve(
         };
         // cancel-safe: the stream is of no use after either of the first two.
         let outcome = tokio::select! {
-            () = gone.cancelled() => return,
-            fenced = key.revoked() => Err(fenced.into()),
-            outcome = uplink.run() => outcome,
+            () = gone.cancelled() => None,
+            fenced = key.revoked() => Some(Err(fenced.into())),
+            outcome = uplink.run() => Some(outcome),
         };
-        // Nobody listens when the call is over already.
-        ended.send(outcome).ok();
-        // Swallows what a client still sends, so that its flow control never wedges; the sink is
-        // dropped only with the call, since some devices take its drop for the client's death.
-        tokio::select! { () = gone.cancelled() => {}, () = uplink.frames.swallow() => {} }
-        gone.cancelled().await;
+        if let Some(outcome) = outcome {
+            // Nobody listens when the call is over already.
+            ended.send(outcome).ok();
+            // Swallows what a client still sends, so that its flow control never wedges; the sink
+            // is dropped only with the call, since some devices take its drop for the client's
+            // death.
+            tokio::select! { () = gone.cancelled() => {}, () = uplink.frames.swallow() => {} }
+            gone.cancelled().await;
+        }
+        let UplinkTask {
+            mut frames, writer, ..
+        } = uplink;
+        drop(writer);
+        // cancel-safe: what comes now is dropped anyway.
+        tokio::select! {
+            _ = key.revoked() => {}
+            _ = timeout(LAST_FRAMES, frames.drain()) => {}
+        }
     });
     let key = downlink_key;
     let state = Downlink::Open {
