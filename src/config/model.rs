@@ -206,12 +206,17 @@ pub fn not_yet(config: &ExporterConfig) -> Vec<Problem> {
         .interlocks
         .iter()
         .map(|found| ("interlocks", found.span));
-    hooks
+    let mut problems: Vec<Problem> = hooks
         .chain(safe_state)
         .chain(interlocks)
         .map(|(name, span)| {
             Problem::new(format!("`{name}` is not yet supported"), span)
                 .help("remove it: this version of rigd would not act on it")
         })
-        .collect()
+        .collect();
+    if config.exit_on_lease_end {
+        let problem = Problem::of_file("`exitOnLeaseEnd` is not yet supported");
+        problems.push(problem.help("remove it: this version of rigd would not act on it"));
+    }
+    problems
 }

@@ -83,8 +83,10 @@ impl LogHub {
     /// Adds a line. Never blocks: it is called from where the event happens.
     pub fn push(&self, mut line: LogLine) {
         if line.message.len() > MAX_LINE {
-            let end = line.message.floor_char_boundary(MAX_LINE);
-            line.message.truncate(end);
+            let end = (0..=MAX_LINE)
+                .rev()
+                .find(|at| line.message.is_char_boundary(*at));
+            line.message.truncate(end.unwrap_or_default());
             line.message.push('…');
         }
         let Ok(mut ring) = self.ring.lock() else {

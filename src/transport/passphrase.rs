@@ -37,7 +37,7 @@ impl Passphrase {
 
     /// Checks a request. When the key is sent twice the last value counts.
     pub fn check(&self, metadata: &MetadataMap) -> Result<(), Status> {
-        let given = metadata.get_all(KEY).iter().last();
+        let given = metadata.get_all(KEY).iter().next_back();
         let given = given.map(|value| value.as_bytes()).unwrap_or_default();
         if bool::from(given.ct_eq(self.0.as_bytes())) {
             Ok(())

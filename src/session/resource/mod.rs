@@ -43,6 +43,9 @@ struct Waiting {
     usage: oneshot::Sender<Usage>,
 }
 
+/// By instance and resource.
+type Table = HashMap<(Uuid, Uuid), Waiting>;
+
 enum Usage {
     /// The driver reads; the token is cancelled when it is done reading.
     Upload(CancellationToken),
@@ -52,8 +55,9 @@ enum Usage {
 
 /// The resources of one session.
 pub(super) struct ResourceTable {
-    waiting: Mutex<HashMap<(Uuid, Uuid), Waiting>>,
+    waiting: Mutex<Table>,
     key: Key,
+    http: presigned::Http,
     tasks: TaskTracker,
 }
 
@@ -62,6 +66,7 @@ impl ResourceTable {
         Self {
             waiting: Mutex::default(),
             key,
+            http: presigned::Http::default(),
             tasks,
         }
     }
@@ -116,9 +121,7 @@ impl ResourceTable {
         ))
     }
 
-    fn lock(
-        &self,
-    ) -> Result<std::sync::MutexGuard<'_, HashMap<(Uuid, Uuid), Waiting>>, DriverError> {
+    fn lock(&self) -> Result<std::sync::MutexGuard<'_, Table>, DriverError> {
         self.waiting
             .lock()
             .map_err(|_| DriverError::Unknown("the resource table is lost".into()))
@@ -295,7 +298,7 @@ impl Resources for ResourceTable {
                 headers,
                 url,
                 method: PresignedMethod::Get,
-            } => presigned::get(&url, &headers, &self.key, &self.tasks).await,
+            } => presigned::get(&self.http, &url, &headers, &self.key, &self.tasks).await,
             ResourceHandle::PresignedRequest { .. } => Err(DriverError::InvalidArgument(
                 "a presigned PUT cannot be read: this needs a presigned GET".into(),
             )),
@@ -327,7 +330,7 @@ impl Resources for ResourceTable {
                 url,
                 method: PresignedMethod::Put,
             } => {
-                presigned::put(&url, &headers, source, &self.key, &self.tasks)?;
+                presigned::put(&self.http, &url, &headers, source, &self.key, &self.tasks)?;
             }
             ResourceHandle::PresignedRequest { .. } => {
                 return Err(DriverError::InvalidArgument(

@@ -32,29 +32,36 @@ const SENSITIVE: [&str; 6] = [
     "x-goog-",
 ];
 
-fn client() -> Result<Client, DriverError> {
-    static CLIENT: OnceLock<Option<Client>> = OnceLock::new();
-    let build = || {
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .timeout(TOTAL_LIMIT)
-            .connect_timeout(IDLE_LIMIT)
-            .read_timeout(IDLE_LIMIT)
-            .user_agent(concat!("rigd/", env!("CARGO_PKG_VERSION")));
-        client.build().ok()
-    };
-    let client = CLIENT.get_or_init(build).clone();
-    client.ok_or_else(|| DriverError::Device("cannot set up an HTTP client".into()))
+/// The HTTP client of one session, made with its first request. Its connections belong to the
+/// runtime they were opened on, so sessions of different exporters do not share one.
+#[derive(Debug, Default)]
+pub(super) struct Http(OnceLock<Option<Client>>);
+
+impl Http {
+    fn client(&self) -> Result<&Client, DriverError> {
+        let build = || {
+            let client = Client::builder()
+                .redirect(Policy::none())
+                .timeout(TOTAL_LIMIT)
+                .connect_timeout(IDLE_LIMIT)
+                .read_timeout(IDLE_LIMIT)
+                .user_agent(concat!("rigd/", env!("CARGO_PKG_VERSION")));
+            client.build().ok()
+        };
+        let client = self.0.get_or_init(build).as_ref();
+        client.ok_or_else(|| DriverError::Device("cannot set up an HTTP client".into()))
+    }
 }
 
 /// Opens `url` for reading; resolves when the server has begun to answer.
 pub(super) async fn get(
+    http: &Http,
     url: &str,
     headers: &BTreeMap<String, String>,
     key: &Key,
     tasks: &TaskTracker,
 ) -> Result<Upload, DriverError> {
-    let (url, response) = follow(url, headers).await?;
+    let (url, response) = follow(http.client()?, url, headers).await?;
     let (chunks, upload) = upload_channel();
     let key = key.clone();
     tasks.spawn(async move {
@@ -87,10 +94,10 @@ async fn pump(url: &Url, response: Response, chunks: &ChunkSender) -> Option<Dri
 }
 
 async fn follow(
+    client: &Client,
     url: &str,
     headers: &BTreeMap<String, String>,
 ) -> Result<(Url, Response), DriverError> {
-    let client = client()?;
     let mut headers = header_map(headers)?;
     let mut url = parse(url)?;
     for _ in 0..=MAX_REDIRECTS {
@@ -141,13 +148,14 @@ fn keep_harmless(headers: &HeaderMap) -> HeaderMap {
 
 /// Stores what the driver writes at `url`; the server's answer is the outcome of the download.
 pub(super) fn put(
+    http: &Http,
     url: &str,
     headers: &BTreeMap<String, String>,
     source: DownloadSource,
     key: &Key,
     tasks: &TaskTracker,
 ) -> Result<(), DriverError> {
-    let client = client()?;
+    let client = http.client()?.clone();
     let headers = header_map(headers)?;
     let url = parse(url)?;
     let DownloadSource {

@@ -1,0 +1,112 @@
+//! `rigd run`: serve exporters.
+
+mod serve;
+mod sockets;
+
+use std::path::PathBuf;
+
+use super::{Failure, Global, files};
+use crate::{
+    config::{Settings, TcpAddress},
+    os::paths,
+    telemetry,
+};
+use sockets::Sockets;
+
+/// Arguments of `rigd run`.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Args {
+    /// Exporter files or directories of them. Without any: ./exporter.yaml if there is one, else
+    /// /etc/rigd/exporters, else /etc/jumpstarter/exporters.
+    files: Vec<PathBuf>,
+
+    /// Serve the exporter with this alias, looked for as `jmp run` does.
+    #[arg(long, value_name = "NAME", conflicts_with = "files")]
+    exporter: Option<String>,
+
+    /// Serve one exporter on this unix socket.
+    #[arg(long, value_name = "PATH")]
+    unix: Option<PathBuf>,
+
+    /// Serve one exporter on TCP; the host is 0.0.0.0 when left out.
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = parse_listener)]
+    tls_grpc_listener: Option<TcpAddress>,
+
+    /// Serve TCP without TLS.
+    #[arg(long, requires = "tls_grpc_listener", conflicts_with_all = ["tls_cert", "tls_key"])]
+    tls_grpc_insecure: bool,
+
+    /// Certificate chain for TCP, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        requires = "tls_grpc_listener"
+    )]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key for TCP, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        requires = "tls_grpc_listener"
+    )]
+    tls_key: Option<PathBuf>,
+
+    /// File with the passphrase that TCP clients must send.
+    #[arg(long, value_name = "FILE", requires = "tls_grpc_listener")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// `[HOST:]PORT`, as upstream's flag of the same name.
+fn parse_listener(text: &str) -> Result<TcpAddress, String> {
+    let full = if text.contains(':') {
+        text.to_owned()
+    } else {
+        format!("0.0.0.0:{text}")
+    };
+    full.parse().map_err(|error: &str| error.to_owned())
+}
+
+pub(super) fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let env = |name: &str| std::env::var(name).ok();
+    let settings = Settings::load(&env).map_err(Failure::Usage)?;
+    let filter = global.log.as_deref().unwrap_or(&settings.log);
+    let format = global.log_format.unwrap_or(settings.log_format);
+    let clients = telemetry::start(filter, format).map_err(Failure::Usage)?;
+    // TLS of all kinds uses this one; a second install would be a mistake of ours.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| Failure::Runtime(anyhow::anyhow!("the TLS provider was set before")))?;
+
+    let files = match &args.exporter {
+        Some(alias) => vec![files::by_alias(alias, &env)?],
+        None => files::find(&args.files)?,
+    };
+    let exporters = files::load_all(&files)?;
+    let state_dir = settings.state_dir.unwrap_or_else(|| paths::state_dir(&env));
+    let runtime_dir = settings
+        .runtime_dir
+        .unwrap_or_else(|| paths::runtime_dir(&env));
+    let mut planned = Vec::new();
+    let one = exporters.len() == 1;
+    for (config, plan) in exporters {
+        let sockets = Sockets::of(&args, &config, one, &runtime_dir)?;
+        planned.push((config, plan, sockets));
+    }
+    serve::serve(planned, &state_dir, &clients)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_listens_everywhere() {
+        let all = parse_listener("8090").unwrap();
+        assert_eq!((all.host.as_str(), all.port), ("0.0.0.0", 8090));
+        assert!(parse_listener("0").is_err());
+        assert!(parse_listener("host:http").is_err());
+    }
+}

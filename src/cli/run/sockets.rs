@@ -1,0 +1,240 @@
+//! The sockets of an exporter: from flags, its file, or the runtime directory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::Args;
+use crate::{
+    cli::Failure,
+    config::{Diagnostics, ExporterConfig, ListenTls, Problem, TcpAddress},
+    exporter::Listener,
+    os::paths,
+    transport::{Passphrase, tcp, unix},
+};
+
+/// Largest passphrase file: it holds a line.
+const MAX_PASSPHRASE: u64 = 4096;
+
+/// The sockets of one exporter, not bound yet.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    unix: Option<PathBuf>,
+    tcp: Option<Tcp>,
+}
+
+#[derive(Debug)]
+struct Tcp {
+    address: TcpAddress,
+    tls: Option<ListenTls>,
+    passphrase_file: Option<PathBuf>,
+}
+
+impl Sockets {
+    /// Flags before the file's `listen`, and a socket in the runtime directory without either.
+    pub(super) fn of(
+        args: &Args,
+        config: &ExporterConfig,
+        one: bool,
+        runtime_dir: &Path,
+    ) -> Result<Self, Failure> {
+        let name = &config.metadata.name;
+        let direct =
+            args.unix.is_some() || args.tls_grpc_listener.is_some() || config.listen.is_some();
+        if let (true, Some(endpoint)) = (direct, &config.endpoint) {
+            tracing::warn!(
+                exporter = name,
+                endpoint,
+                "Serving directly: no controller is used."
+            );
+        }
+        if args.unix.is_some() || args.tls_grpc_listener.is_some() {
+            if !one {
+                let text = "--unix and --tls-grpc-listener serve one exporter; several were given";
+                return Err(Failure::usage(text));
+            }
+            let tcp = args.tls_grpc_listener.clone().map(|address| {
+                let tls = args.tls_cert.clone().zip(args.tls_key.clone());
+                if tls.is_none() && !args.tls_grpc_insecure {
+                    return Err(Failure::usage(
+                        "--tls-grpc-listener needs --tls-cert and --tls-key, or --tls-grpc-insecure",
+                    ));
+                }
+                Ok(Tcp {
+                    address,
+                    tls: tls.map(|(cert, key)| ListenTls { cert, key }),
+                    passphrase_file: args.passphrase_file.clone(),
+                })
+            });
+            return Ok(Self {
+                unix: args.unix.clone(),
+                tcp: tcp.transpose()?,
+            });
+        }
+        if let Some(listen) = config.listen.clone() {
+            let tcp = listen.tcp.map(|address| Tcp {
+                address,
+                tls: listen.tls,
+                passphrase_file: listen.passphrase_file,
+            });
+            return Ok(Self {
+                unix: listen.unix,
+                tcp,
+            });
+        }
+        if let Some(endpoint) = &config.endpoint {
+            let message =
+                format!("registering with a controller ({endpoint}) is not yet supported");
+            let problem = Problem::new(message, config.metadata.span).help(
+                "serve clients directly: `rigd run --unix PATH`, `--tls-grpc-listener HOST:PORT`, or \
+                 `listen:` in this file",
+            );
+            return Err(Failure::Config(vec![Diagnostics::new(
+                config.source.clone(),
+                vec![problem],
+            )]));
+        }
+        let unix = runtime_dir.join(format!("{}.sock", paths::component(name)));
+        paths::make_private(runtime_dir)
+            .with_context(|| format!("cannot use the runtime directory {}", runtime_dir.display()))
+            .map_err(Failure::Runtime)?;
+        Ok(Self {
+            unix: Some(unix),
+            tcp: None,
+        })
+    }
+
+    /// Binds them. Bad certificates and passphrases are mistakes of the configuration.
+    pub(super) async fn bind(&self) -> Result<Vec<Listener>, Failure> {
+        let mut listeners = Vec::new();
+        if let Some(path) = &self.unix {
+            let bound = unix::Listener::bind(path).await;
+            listeners.push(Listener::Unix(bound.map_err(|error| match error {
+                error @ unix::BindError::TooLong(_) => Failure::Usage(error.into()),
+                error => Failure::Runtime(error.into()),
+            })?));
+        }
+        if let Some(Tcp {
+            address,
+            tls,
+            passphrase_file,
+        }) = &self.tcp
+        {
+            let tls = tls.as_ref().map(|tls| tcp::Tls::load(&tls.cert, &tls.key));
+            let tls = tls
+                .transpose()
+                .map_err(|error| Failure::Usage(error.into()))?;
+            let passphrase = passphrase_file
+                .as_ref()
+                .map(|path| read_passphrase(path))
+                .transpose()?;
+            let bound = tcp::Listener::bind(&address.host, address.port, tls).await;
+            let bound = bound.map_err(|error| Failure::Runtime(error.into()))?;
+            listeners.push(Listener::Tcp(bound, passphrase));
+        }
+        Ok(listeners)
+    }
+
+    /// What to paste into a terminal to use the exporter, one line a socket.
+    pub(super) fn lines(&self, command: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(path) = &self.unix {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let path = quote(&path.display().to_string());
+            lines.push(format!(
+                "JUMPSTARTER_HOST={path} JMP_DRIVERS_ALLOW=UNSAFE j {command}"
+            ));
+        }
+        if let Some(Tcp {
+            address,
+            tls,
+            passphrase_file,
+        }) = &self.tcp
+        {
+            let TcpAddress { host, port } = address;
+            let host = if host == "0.0.0.0" || host == "::" {
+                "localhost"
+            } else {
+                host
+            };
+            let host = if host.contains(':') {
+                format!("[{host}]")
+            } else {
+                host.to_owned()
+            };
+            let insecure = if tls.is_none() {
+                "JMP_GRPC_INSECURE=1 "
+            } else {
+                ""
+            };
+            let passphrase = passphrase_file.as_ref().map(|file| {
+                format!(
+                    "JMP_GRPC_PASSPHRASE=\"$(cat {})\" ",
+                    quote(&file.display().to_string())
+                )
+            });
+            lines.push(format!(
+                "JUMPSTARTER_HOST={host}:{port} {insecure}{}JMP_DRIVERS_ALLOW=UNSAFE j {command}",
+                passphrase.unwrap_or_default()
+            ));
+        }
+        lines
+    }
+}
+
+fn read_passphrase(path: &Path) -> Result<Passphrase, Failure> {
+    use std::io::Read;
+    let path = &paths::secret_file(path, &|name| std::env::var(name).ok());
+    let read = || {
+        let mut text = String::new();
+        std::fs::File::open(path)?
+            .take(MAX_PASSPHRASE)
+            .read_to_string(&mut text)?;
+        std::io::Result::Ok(text)
+    };
+    let text = read()
+        .with_context(|| format!("cannot read passphrase file {}", path.display()))
+        .map_err(Failure::Usage)?;
+    Passphrase::from_file_text(&text)
+        .map_err(|error| Failure::usage(format!("passphrase file {}: {error}", path.display())))
+}
+
+/// A word for a POSIX shell.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if word.chars().all(plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_to_paste_are_complete() {
+        let sockets = Sockets {
+            unix: Some("/run/my rig/rpi4.sock".into()),
+            tcp: Some(Tcp {
+                address: TcpAddress {
+                    host: "0.0.0.0".into(),
+                    port: 8090,
+                },
+                tls: None,
+                passphrase_file: Some("/etc/pass".into()),
+            }),
+        };
+        assert_eq!(
+            sockets.lines("dutlink power on"),
+            [
+                "JUMPSTARTER_HOST='/run/my rig/rpi4.sock' JMP_DRIVERS_ALLOW=UNSAFE \
+                 j dutlink power on",
+                "JUMPSTARTER_HOST=localhost:8090 JMP_GRPC_INSECURE=1 \
+                 JMP_GRPC_PASSPHRASE=\"$(cat /etc/pass)\" JMP_DRIVERS_ALLOW=UNSAFE \
+                 j dutlink power on",
+            ]
+        );
+    }
+}
