@@ -143,7 +143,7 @@ fn the_full_file_arrives_whole() {
         config.listen.as_ref().unwrap().tcp.as_ref().unwrap().host,
         "::1"
     );
-    assert!(config.exit_on_lease_end);
+    assert!(config.exit_on_lease_end.value);
     assert_eq!(
         config.interlocks.as_ref().unwrap().value[0].unless[0]
             .1
@@ -159,6 +159,7 @@ fn the_full_file_arrives_whole() {
         "hooks.afterLease",
         "safeState",
         "interlocks",
+        "exitOnLeaseEnd",
     ];
     assert_eq!(
         told,

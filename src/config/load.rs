@@ -179,9 +179,11 @@ fn read(
         .map(|node| read_hooks(node, top.problems()))
         .unwrap_or_default();
     let failure_detection: FailureDetection = top.get(&["failureDetection"]).unwrap_or_default();
-    let exit_on_lease_end = top
+    let exit_place = top.entry(&["exitOnLeaseEnd"]).map(|(key, _)| key.span);
+    let exit = top
         .get::<LaxBool>(&["exitOnLeaseEnd"])
         .is_some_and(|found| found.0);
+    let exit_on_lease_end = Spanned::new(exit, exit_place.unwrap_or_default());
     let listen = top
         .value(&["listen"])
         .and_then(|node| listen::read(node, top.problems()));

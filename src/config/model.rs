@@ -44,8 +44,8 @@ pub struct ExporterConfig {
     pub hooks: Hooks,
     /// When a failing exporter is given up.
     pub failure_detection: FailureDetection,
-    /// Stop after the first lease.
-    pub exit_on_lease_end: bool,
+    /// Stop after the first lease; with its place when the file has it.
+    pub exit_on_lease_end: Spanned<bool>,
     /// Sockets for clients without a controller.
     pub listen: Option<Listen>,
     /// What to do about upstream drivers that are not native yet.
@@ -206,17 +206,15 @@ pub fn not_yet(config: &ExporterConfig) -> Vec<Problem> {
         .interlocks
         .iter()
         .map(|found| ("interlocks", found.span));
-    let mut problems: Vec<Problem> = hooks
+    let exit = Some(&config.exit_on_lease_end).filter(|found| found.value);
+    let exit = exit.map(|found| ("exitOnLeaseEnd", found.span));
+    hooks
         .chain(safe_state)
         .chain(interlocks)
+        .chain(exit)
         .map(|(name, span)| {
             Problem::new(format!("`{name}` is not yet supported"), span)
                 .help("remove it: this version of rigd would not act on it")
         })
-        .collect();
-    if config.exit_on_lease_end {
-        let problem = Problem::of_file("`exitOnLeaseEnd` is not yet supported");
-        problems.push(problem.help("remove it: this version of rigd would not act on it"));
-    }
-    problems
+        .collect()
 }
