@@ -13,6 +13,7 @@
 pub mod cli;
 pub mod config;
 mod exporter;
+pub mod lease;
 pub mod os;
 pub mod registry;
 pub mod session;

@@ -1,0 +1,545 @@
+//! The lease machine: State × Event → State + Effects.
+//!
+//! ```text
+//!             ┌──────────────── Unknown (journal of the process before) ───────────────┐
+//!             │ nothing left                                 same lease, not ending yet │
+//!             v                                                                         v
+//!   ┌──> Available ──Status(lease)──────────────────────────────────────────────> Preparing
+//!   │         ^                                                                     │   │
+//!   │         │                        ┌──────── no hook, or taken up ──────────────┘   │
+//!   │         │                        v                                                v
+//!   │         │                      Ready <──────── ok, or failed with `warn` ──── BeforeHook
+//!   │         │                        │                                            │       │
+//!   │         │                        │ EndSession, lease over, stop               │       │ failed with
+//!   │         │                        v                                  lease over│       │ endLease, exit
+//!   │         │                    AfterHook <───────────────── Interrupting <──────┘       │
+//!   │         │                        │                                                    │
+//!   │         │                        v                                                    v
+//!   │         │                    SafeState <──────────────────────────────────────────────┘
+//!   │         │                        v
+//!   │         │                     Quiet      instances forget the lease
+//!   │         │                        v
+//!   │         │                     Lingering  the client reads the final status
+//!   │         │                        v
+//!   └─────────┴── answered, over ── Releasing ── stop, exit ──> Stopped
+//! ```
+//!
+//! Every state but `Available`, `Ready`, `Unknown` and `Stopped` has a deadline; one that passes moves
+//! on as if what it waited for had failed. A hook that not even KILL ends (it hangs in the kernel, on
+//! hardware that the next lease would find the same way) takes the exporter offline. What the controller said last is kept apart from the state
+//! (`wanted`), so a lease that comes early, or changes its name without a word in between, is found
+//! when its turn comes.
+//!
+//! The machine does no I/O and reads no clock. It must never run two hooks at once, never run
+//! afterLease twice for a lease, and never let a client act without a live key.
+
+use std::time::Duration;
+
+use rigd_proto::v1::ExporterStatus;
+
+mod ending;
+
+pub use ending::{Ending, Verdict};
+
+/// How long the instances have to get ready for a lease, and to forget one.
+const INSTANCES: Duration = Duration::from_secs(15);
+/// How long a hook that is cut short may take to end by itself.
+pub const HOOK_GRACE: Duration = Duration::from_secs(5);
+/// What a hook may take beyond its own time until the machine goes on without it.
+const HOOK_MARGIN: Duration = Duration::from_secs(15);
+/// How long the client has to read the final status.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a stopping daemon waits for the controller to answer a release.
+const STOP_RELEASE: Duration = Duration::from_secs(5);
+/// How often a release that was not answered is asked for again.
+const RELEASE_AGAIN: Duration = Duration::from_secs(60);
+
+/// A lease as the controller names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Its name, unique for ever.
+    pub name: String,
+    /// Who holds it.
+    pub client: String,
+}
+
+/// The two hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// Before the client may use the instruments.
+    Before,
+    /// After the client has left.
+    After,
+}
+
+/// How a hook ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what it should.
+    Done,
+    /// It did not; the text is for people, e.g. `Hook failed with exit code 3`.
+    Failed(String),
+}
+
+/// What a failed hook means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Tell, and go on.
+    Warn,
+    /// End the lease.
+    EndLease,
+    /// End the lease and stop the exporter.
+    Exit,
+}
+
+/// One configured hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HookPolicy {
+    /// How long it may run.
+    pub timeout: Duration,
+    /// What its failure means.
+    pub on_failure: OnFailure,
+}
+
+/// What of the configuration the machine needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// beforeLease.
+    pub before: Option<HookPolicy>,
+    /// afterLease.
+    pub after: Option<HookPolicy>,
+    /// Time for safeState, when there is one.
+    pub safe_state: Option<Duration>,
+    /// Stop after the first lease.
+    pub exit_on_lease_end: bool,
+}
+
+/// How far a lease had come; what is known of it after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// beforeLease may have begun.
+    Before,
+    /// The client may have acted.
+    Ready,
+    /// afterLease may have begun.
+    After,
+    /// It is over. Kept, since a controller may name a lease that was released once more.
+    Done,
+}
+
+/// An entry of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Whose lease.
+    pub lease: Lease,
+    /// How far it had come.
+    pub phase: Phase,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The controller says who holds the exporter.
+    Status(Option<Lease>),
+    /// The request to listen for the tunnels of this lease was sent.
+    Listening(String),
+    /// The instances are as a lease finds them.
+    Prepared(String),
+    /// A hook ended, by itself or not.
+    HookEnded(Hook, Outcome),
+    /// The client is done.
+    EndSession,
+    /// safeState is over, well or not.
+    SafeStateDone,
+    /// The instances have forgotten the lease.
+    Quiet,
+    /// The client has read the final status.
+    FinalStatusRead,
+    /// The controller answered the release of this lease, whatever it said.
+    ReleaseAnswered(String),
+    /// The deadline with this number passed.
+    Deadline(u64),
+    /// Stop; the second one cuts a hook short.
+    Stop,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write the journal, to the disk, before anything that follows.
+    Journal(Entry),
+    /// Let clients see this at once.
+    Show(ExporterStatus, String),
+    /// Tell the controller until it acknowledges; FAILED states are not skipped by later ones.
+    Report(ExporterStatus, String),
+    /// Prepare the instances, open a session with new keys; answer `Prepared`.
+    Prepare(Lease),
+    /// Ask the controller for tunnels; answer `Listening` once the request was sent.
+    Listen(Lease),
+    /// Another client holds the same lease: new client key, old tunnels cut.
+    Transfer(Lease),
+    /// Run a hook under the hook key; answer `HookEnded`.
+    RunHook(Hook, Lease),
+    /// End the running hook: TERM to its group, KILL after the time; answer `HookEnded`.
+    CutHook(Duration),
+    /// Revoke the client key; report, status and logs go on.
+    RevokeClient(&'static str),
+    /// Run safeState under the hook key; answer `SafeStateDone`.
+    RunSafeState,
+    /// Revoke the hook key and make the instances forget the lease; answer `Quiet`.
+    Forget,
+    /// Close the session and its tunnels, stop listening.
+    CloseSession,
+    /// Ask the controller to release the lease; answer `ReleaseAnswered`.
+    Release(Lease),
+    /// Send `Deadline` with this number after this time, and no earlier one any more.
+    Arm(u64, Duration),
+    /// Tell the controller that the exporter is gone, and end with this exit code.
+    Leave(u8),
+}
+
+/// Where a lease is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// The controller has not said anything yet; `left` is what the process before left.
+    Unknown {
+        /// From its journal.
+        left: Option<Entry>,
+    },
+    /// Free.
+    Available,
+    /// A lease begins.
+    Preparing {
+        /// Which.
+        lease: Lease,
+        /// How it goes on: a lease that was taken up skips its hook.
+        hook: Start,
+        /// The controller was asked for tunnels.
+        listening: bool,
+        /// The instances are ready.
+        prepared: bool,
+    },
+    /// beforeLease runs.
+    BeforeHook {
+        /// For which lease.
+        lease: Lease,
+    },
+    /// The client may act.
+    Ready {
+        /// Under which lease.
+        lease: Lease,
+    },
+    /// The lease ended while beforeLease ran, which is being cut short.
+    Interrupting(Ending),
+    /// afterLease runs.
+    AfterHook(Ending),
+    /// safeState runs.
+    SafeState(Ending),
+    /// The instances forget the lease.
+    Quiet(Ending),
+    /// The client may read the final status.
+    Lingering(Ending),
+    /// The controller is asked to release the lease.
+    Releasing(Ending),
+    /// The end, with the exit code.
+    Stopped(u8),
+}
+
+/// What comes after the preparation of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// beforeLease, when there is one.
+    Fresh,
+    /// The lease was ready before a crash: nothing.
+    TakenUp,
+    /// beforeLease was cut by a crash, and counts as failed.
+    Cut,
+}
+
+/// The machine of one exporter.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    policy: Policy,
+    state: State,
+    /// What the controller said last.
+    wanted: Option<Lease>,
+    /// The lease that ended last: the controller may go on naming it for a while.
+    finished: Option<String>,
+    stopping: bool,
+    deadline: u64,
+}
+
+impl Machine {
+    /// A machine for a new process; `left` is what its journal holds.
+    pub fn new(policy: Policy, left: Option<Entry>) -> Self {
+        let done = left.as_ref().filter(|entry| entry.phase == Phase::Done);
+        let finished = done.map(|entry| entry.lease.name.clone());
+        let left = left.filter(|entry| entry.phase != Phase::Done);
+        Self {
+            policy,
+            state: State::Unknown { left },
+            wanted: None,
+            finished,
+            stopping: false,
+            deadline: 0,
+        }
+    }
+
+    /// Where it is.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// One step.
+    pub fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::Status(wanted) => self.status(wanted, &mut out),
+            Event::Stop => self.stop(&mut out),
+            Event::Deadline(number) if number != self.deadline => {}
+            event => self.work(event, &mut out),
+        }
+        out
+    }
+
+    fn arm(&mut self, after: Duration, out: &mut Vec<Effect>) {
+        self.deadline += 1;
+        out.push(Effect::Arm(self.deadline, after));
+    }
+
+    fn status(&mut self, wanted: Option<Lease>, out: &mut Vec<Effect>) {
+        self.wanted = wanted;
+        let wanted = self.wanted.clone();
+        let named = |lease: &Lease| wanted.as_ref().is_some_and(|w| w.name == lease.name);
+        match &mut self.state {
+            State::Unknown { left } => {
+                let left = left.take();
+                self.recover(left, out);
+            }
+            State::Available => self.next(out),
+            State::Preparing { lease, .. }
+            | State::BeforeHook { lease }
+            | State::Ready { lease } => match wanted {
+                Some(wanted) if wanted.name == lease.name => {
+                    if wanted.client != lease.client {
+                        lease.client.clone_from(&wanted.client);
+                        out.push(Effect::Transfer(wanted));
+                    }
+                }
+                _ => self.end(true, out),
+            },
+            State::Interrupting(ending)
+            | State::AfterHook(ending)
+            | State::SafeState(ending)
+            | State::Quiet(ending)
+            | State::Lingering(ending) => ending.over |= !named(&ending.lease),
+            State::Releasing(ending) => {
+                if !named(&ending.lease) {
+                    self.released(out);
+                }
+            }
+            State::Stopped(_) => {}
+        }
+    }
+
+    /// Free, or the next lease.
+    fn next(&mut self, out: &mut Vec<Effect>) {
+        self.state = State::Available;
+        if self.stopping {
+            self.leave(0, out);
+            return;
+        }
+        let wanted = self.wanted.clone();
+        if let Some(lease) = wanted.filter(|l| self.finished.as_ref() != Some(&l.name)) {
+            self.begin(lease, Start::Fresh, out);
+        }
+    }
+
+    fn begin(&mut self, lease: Lease, hook: Start, out: &mut Vec<Effect>) {
+        // After a crash in beforeLease it must be known that it may have begun.
+        let phase = if hook == Start::TakenUp {
+            Phase::Ready
+        } else {
+            Phase::Before
+        };
+        out.push(Effect::Journal(Entry {
+            lease: lease.clone(),
+            phase,
+        }));
+        out.push(Effect::Prepare(lease.clone()));
+        out.push(Effect::Listen(lease.clone()));
+        self.arm(INSTANCES, out);
+        self.state = State::Preparing {
+            lease,
+            hook,
+            listening: false,
+            prepared: false,
+        };
+    }
+
+    fn work(&mut self, event: Event, out: &mut Vec<Effect>) {
+        match (&mut self.state, event) {
+            (
+                State::Preparing {
+                    lease, listening, ..
+                },
+                Event::Listening(name),
+            ) => {
+                *listening |= name == lease.name;
+                self.prepared(out);
+            }
+            (
+                State::Preparing {
+                    lease, prepared, ..
+                },
+                Event::Prepared(name),
+            ) => {
+                *prepared |= name == lease.name;
+                self.prepared(out);
+            }
+            (State::Preparing { prepared, .. }, Event::Deadline(_)) => {
+                // An instance that hangs is not a reason to refuse the others.
+                *prepared = true;
+                self.prepared(out);
+            }
+            (State::BeforeHook { .. }, Event::HookEnded(Hook::Before, outcome)) => {
+                self.before_ended(outcome, out);
+            }
+            (State::BeforeHook { lease }, Event::Deadline(_)) => {
+                let lease = lease.clone();
+                out.push(Effect::RevokeClient("the beforeLease hook cannot be ended"));
+                let ending = Ending {
+                    lease,
+                    over: false,
+                    verdict: Verdict::Well,
+                };
+                self.stuck(Hook::Before, ending, out);
+            }
+            (
+                State::Preparing { .. } | State::BeforeHook { .. } | State::Ready { .. },
+                Event::EndSession,
+            ) => self.end(false, out),
+            (_, event) => self.wind_up(event, out),
+        }
+    }
+
+    /// Goes on when both the tunnels and the instances are there.
+    fn prepared(&mut self, out: &mut Vec<Effect>) {
+        let State::Preparing {
+            lease,
+            hook,
+            listening: true,
+            prepared: true,
+        } = &self.state
+        else {
+            return;
+        };
+        let (lease, hook) = (lease.clone(), *hook);
+        match (hook, self.policy.before) {
+            (Start::Fresh, Some(before)) => {
+                let text = "Running beforeLease hook";
+                self.tell(ExporterStatus::BeforeLeaseHook, text, out);
+                out.push(Effect::RunHook(Hook::Before, lease.clone()));
+                self.arm(before.timeout + HOOK_MARGIN, out);
+                self.state = State::BeforeHook { lease };
+            }
+            (Start::Cut, Some(_)) => {
+                self.state = State::BeforeHook { lease };
+                let text = "Hook was cut short by a restart of the daemon";
+                self.before_ended(Outcome::Failed(text.into()), out);
+            }
+            _ => self.ready(lease, "Ready for commands", out),
+        }
+    }
+
+    fn ready(&mut self, lease: Lease, text: &str, out: &mut Vec<Effect>) {
+        out.push(Effect::Journal(Entry {
+            lease: lease.clone(),
+            phase: Phase::Ready,
+        }));
+        self.tell(ExporterStatus::LeaseReady, text, out);
+        self.disarm();
+        self.state = State::Ready { lease };
+    }
+
+    /// A deadline that is under way means nothing any more.
+    fn disarm(&mut self) {
+        self.deadline += 1;
+    }
+
+    fn before_ended(&mut self, outcome: Outcome, out: &mut Vec<Effect>) {
+        let State::BeforeHook { lease } = &self.state else {
+            return;
+        };
+        let lease = lease.clone();
+        let on_failure = self
+            .policy
+            .before
+            .map_or(OnFailure::Warn, |hook| hook.on_failure);
+        match (outcome, on_failure) {
+            (Outcome::Done, _) => self.ready(lease, "Ready for commands", out),
+            (Outcome::Failed(text), OnFailure::Warn) => {
+                let text = format!("[HOOK_WARNING] beforeLease hook warning: {text}");
+                self.ready(lease, &text, out);
+            }
+            (Outcome::Failed(text), failure) => {
+                let exit = failure == OnFailure::Exit;
+                let policy = if exit {
+                    "exit, shutting down"
+                } else {
+                    "endLease"
+                };
+                let text = format!("beforeLease hook failed (on_failure={policy}): {text}");
+                let failed = ExporterStatus::BeforeLeaseHookFailed;
+                self.tell(failed, &text, out);
+                out.push(Effect::RevokeClient("the beforeLease hook failed"));
+                let verdict = Verdict::Failed { exit };
+                self.safe_state(
+                    Ending {
+                        lease,
+                        over: false,
+                        verdict,
+                    },
+                    out,
+                );
+            }
+        }
+    }
+
+    /// The same to clients and to the controller.
+    fn tell(&self, status: ExporterStatus, text: &str, out: &mut Vec<Effect>) {
+        out.push(Effect::Show(status, text.into()));
+        out.push(Effect::Report(status, text.into()));
+    }
+
+    fn stop(&mut self, out: &mut Vec<Effect>) {
+        let again = std::mem::replace(&mut self.stopping, true);
+        match &mut self.state {
+            State::Available => self.leave(0, out),
+            State::Unknown { left } => {
+                let left = left.take();
+                self.stop_unknown(left, out);
+            }
+            State::Preparing { .. } | State::BeforeHook { .. } | State::Ready { .. } => {
+                self.end(false, out);
+            }
+            State::Interrupting(_) | State::AfterHook(_) => {
+                if again {
+                    out.push(Effect::CutHook(Duration::ZERO));
+                }
+            }
+            State::Releasing(_) => self.arm(STOP_RELEASE, out),
+            State::SafeState(_) | State::Quiet(_) | State::Lingering(_) | State::Stopped(_) => {}
+        }
+    }
+
+    fn leave(&mut self, code: u8, out: &mut Vec<Effect>) {
+        self.disarm();
+        self.tell(ExporterStatus::Offline, "Exporter shutting down", out);
+        out.push(Effect::Leave(code));
+        self.state = State::Stopped(code);
+    }
+}
+
+#[cfg(test)]
+mod tests;
