@@ -21,7 +21,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     backlog::Backlog,
@@ -149,7 +149,12 @@ impl UplinkTask {
 }
 
 fn broken(status: &Status) -> DriverError {
-    DriverError::Cancelled(format!("the client's stream broke: {}", status.message()))
+    let text = format!("the client's stream broke: {}", status.message());
+    match status.code() {
+        // A frame beyond the limit of a message.
+        Code::OutOfRange | Code::ResourceExhausted => DriverError::Exhausted(text),
+        _ => DriverError::Cancelled(text),
+    }
 }
 
 type Reader = stream::BoxStream<'static, Result<bytes::Bytes, DriverError>>;
