@@ -23,7 +23,8 @@ use std::{sync::Arc, time::Duration};
 
 use rigd_driver::{Instance, Key, KeyKind, KeyOwner};
 use rigd_proto::v1::{
-    exporter_service_server::ExporterServiceServer, router_service_server::RouterServiceServer,
+    exporter_service_server::{self, ExporterServiceServer},
+    router_service_server::{self, RouterServiceServer},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, service::Routes};
@@ -38,6 +39,17 @@ use resource::ResourceTable;
 
 /// Largest message a client may send: gRPC's default, which the peers use as well.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// What `ExporterService` can be asked for.
+const EXPORTER_METHODS: [&str; 7] = [
+    "GetReport",
+    "DriverCall",
+    "StreamingDriverCall",
+    "LogStream",
+    "Reset",
+    "GetStatus",
+    "EndSession",
+];
 
 /// How long the tasks of a session have to end after their key was revoked; they only forward.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
@@ -83,12 +95,19 @@ impl Session {
     pub fn routes(&self) -> Routes {
         let exporter = ExporterServiceServer::new(exporter::Exporter(self.clone()));
         let router = RouterServiceServer::new(router::Router(self.clone()));
-        let routes = Routes::new(exporter.max_decoding_message_size(MAX_MESSAGE))
-            .add_service(router.max_decoding_message_size(MAX_MESSAGE));
+        let exporter = exporter.max_decoding_message_size(MAX_MESSAGE);
+        let router = router.max_decoding_message_size(MAX_MESSAGE);
         let unknown = || async {
             Status::unimplemented("Method not found!").into_http::<tonic::body::Body>()
         };
-        Routes::from(routes.into_axum_router().fallback(unknown))
+        let mut routes = Routes::default().into_axum_router().fallback(unknown);
+        // One by one, so that an unknown method of a known service takes the fallback as well.
+        for method in EXPORTER_METHODS {
+            let path = format!("/{}/{method}", exporter_service_server::SERVICE_NAME);
+            routes = routes.route_service(&path, exporter.clone());
+        }
+        let path = format!("/{}/Stream", router_service_server::SERVICE_NAME);
+        Routes::from(routes.route_service(&path, router))
     }
 
     /// Ends the clients' right to act; report, status and logs go on.
@@ -127,5 +146,31 @@ impl Session {
         })?;
         let instance = self.0.tree.instance(id);
         instance.ok_or_else(|| Status::unknown(format!("no driver instance UUID('{id}')")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_services_is_routed() {
+        let files = prost_types::FileDescriptorSet::decode(rigd_proto::FILE_DESCRIPTOR_SET);
+        let files = files.unwrap().file;
+        let methods = |wanted: &str| -> BTreeSet<String> {
+            let all = files.iter().filter(|f| f.package() == "jumpstarter.v1");
+            all.flat_map(|f| &f.service)
+                .filter(|s| wanted.ends_with(&format!(".{}", s.name())))
+                .flat_map(|s| s.method.iter().map(|m| m.name().to_owned()))
+                .collect()
+        };
+        let routed = EXPORTER_METHODS.map(str::to_owned).into();
+        assert_eq!(methods(exporter_service_server::SERVICE_NAME), routed);
+        let stream = ["Stream".to_owned()].into();
+        assert_eq!(methods(router_service_server::SERVICE_NAME), stream);
     }
 }

@@ -75,11 +75,13 @@ where
         .max_concurrent_streams(MAX_STREAMS)
         // Finds peers that vanished without a word; they themselves ping every 20 s.
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(60)))
-        .layer(InterceptorLayer::new(check));
+        .http2_keepalive_timeout(Some(Duration::from_secs(60)));
+    // Only behind a known method: a method that nobody knows is told so without a passphrase.
+    let routes = routes.into_axum_router();
+    let routes = routes.route_layer(InterceptorLayer::new(check));
     let Shutdown { begin, cut } = shutdown;
     let server = server
-        .add_routes(routes)
+        .add_routes(Routes::from(routes))
         .serve_with_incoming_shutdown(incoming, begin.clone().cancelled_owned());
     let mut server = std::pin::pin!(server);
     // cancel-safe: `server` is pinned outside of the select.
