@@ -35,7 +35,15 @@ impl Args {
         let position = self.taken;
         let missing = position > self.given;
         let value = self.values.next().unwrap_or(Value::Null);
-        serde_json::from_value(value).map_err(|error| {
+        // An integer on the wire is a double, which has two zeros.
+        let negative_zero = value
+            .as_f64()
+            .is_some_and(|n| n == 0.0 && n.is_sign_negative());
+        let mut decoded = serde_json::from_value(value);
+        if negative_zero && decoded.is_err() {
+            decoded = serde_json::from_value(Value::from(0));
+        }
+        decoded.map_err(|error| {
             DriverError::InvalidArgument(if missing {
                 format!("argument {position} is missing, {} given", self.given)
             } else {
@@ -59,6 +67,15 @@ mod tests {
         assert_eq!(text(missing), "argument 1 is missing, 0 given");
         let wrong = Args::new(vec![json!("x")], 1).unwrap().take::<u32>();
         assert!(text(wrong).starts_with("argument 1: invalid type: string \"x\""));
+    }
+
+    #[test]
+    fn negative_zero_is_an_integer_and_stays_negative_elsewhere() {
+        let zeros = || Args::new(vec![json!(-0.0)], 1).unwrap();
+        assert_eq!(zeros().take::<i64>().unwrap(), 0);
+        assert_eq!(zeros().take::<Option<u8>>().unwrap(), Some(0));
+        assert!(zeros().take::<f64>().unwrap().is_sign_negative());
+        assert!(zeros().take::<String>().is_err());
     }
 
     #[test]
