@@ -17,7 +17,6 @@ cases!(
         storage_host,
         storage_dut,
         storage_off,
-        storage_write_local_file,
         storage_flash,
         storage_flash_compressed,
         console_pipe,

@@ -52,7 +52,7 @@ def test_help_lists_the_tree():
 def test_help_lists_the_commands():
     for instance, commands in {
         "power": ["on", "off", "cycle", "read"],
-        "storage": ["host", "dut", "off", "write-local-file", "flash", "dump"],
+        "storage": ["host", "dut", "off", "flash", "dump"],
         "console": ["start-console", "pipe"],
     }.items():
         text = j("dutlink", instance, "--help")
@@ -111,15 +111,6 @@ def test_storage_off(console, work, client):
     console.expect_exact("No bootable medium found")
 
 
-def test_storage_write_local_file(client, console, work):
-    path, digest = image(work / "written.img", 2 * MIB)
-    j("dutlink", "storage", "write-local-file", str(path))
-    j("dutlink", "storage", "dut")
-    j("dutlink", "power", "on")
-    log_in(console)
-    assert image_digest(console) == digest
-
-
 def test_storage_flash(client, console, work):
     path, digest = image(work / "flashed.img", 2 * MIB)
     j("dutlink", "storage", "flash", str(path))
@@ -139,84 +130,72 @@ def test_storage_flash_compressed(client, console, work):
     assert image_digest(console) == digest(data)
 
 
+def log_in_again(console):
+    """The board has shown its prompt already; a newline makes it show another."""
+    console.sendline("")
+    log_in(console)
+
+
 @contextmanager
-def pipe(*flags):
-    """`j dutlink console pipe` with its standard input and output in our hands, until the block ends."""
+def pipe(*flags, say):
+    """`j dutlink console pipe` until the block ends; gives a function that tells all that it printed.
+
+    It reads its input in blocks of 1 KiB, so that a short one is on its way only after its end.
+    """
     process = subprocess.Popen(
         [J, "dutlink", "console", "pipe", *flags],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     os.set_blocking(process.stdout.fileno(), False)
+    seen = bytearray()
+
+    def output():
+        seen.extend(process.stdout.read() or b"")
+        assert process.poll() is None, "it reads on after the end of its input"
+        return seen.decode(errors="replace")
+
     try:
-        yield process
+        process.stdin.write(say.encode())
+        process.stdin.close()
+        process.stdin = None
+        yield output
     finally:
         process.kill()
         process.communicate()
 
 
-def ask(process, command, answer, output):
-    """Repeats a command until the answer shows: there is no word from `pipe` once its stream is open."""
-
-    def answered():
-        process.stdin.write(command.encode() + b"\n")
-        process.stdin.flush()
-        return re.search(answer, output())
-
-    return until(answered, f"{answer!r} after {command!r}", pause=0.5)
-
-
 def test_console_pipe(console, booted):
-    seen = bytearray()
-
-    def output():
-        seen.extend(process.stdout.read() or b"")
-        return seen.decode(errors="replace")
-
-    log_in(console_now(console))
-    with pipe("-i") as process:
-        ask(process, "image-digest", booted, output)
+    log_in_again(console)
+    with pipe("-i", say="image-digest\n") as output:
+        until(lambda: booted in output(), "the digest")
 
 
 def test_console_pipe_reads_on_after_the_end_of_input(console, booted):
-    seen = bytearray()
-
-    def output():
-        seen.extend(process.stdout.read() or b"")
-        return seen.decode(errors="replace")
-
-    log_in(console_now(console))
-    with pipe() as process:
-        ask(process, "echo first", "first\r?\n", output)
-        process.stdin.close()
-        process.stdin = None
+    log_in_again(console)
+    with pipe(say="echo first\n") as output:
+        until(lambda: re.search("^first", output(), re.M), "the first answer")
         console.sendline("echo after-eof")
-        until(lambda: "after-eof" in output(), "output after the end of input")
-        assert process.poll() is None
+        until(lambda: re.search("^after-eof", output(), re.M), "output after the end of input")
 
 
 def test_console_pipe_to_a_file(console, booted, work):
+    log_in_again(console)
     log = work / "console.log"
+    with pipe("-o", str(log), say="image-digest\n") as output:
 
-    def output():
-        return log.read_text(errors="replace") if log.exists() else ""
+        def logged():
+            assert not output(), "all goes to the file"
+            return log.exists() and booted in log.read_text(errors="replace")
 
-    log_in(console_now(console))
-    with pipe("-o", str(log)) as process:
-        ask(process, "image-digest", booted, output)
+        until(logged, "the digest in the file")
 
 
 def test_console_pipe_without_output(console, booted):
-    log_in(console_now(console))
+    log_in_again(console)
     j("dutlink", "console", "pipe", "--no-output", input="echo from-the-pipe\n")
-    console.expect_exact("from-the-pipe")
-
-
-def console_now(console):
-    """The board already printed its prompt; a newline makes it print another."""
-    console.sendline("")
-    return console
+    console.expect("\nfrom-the-pipe")
 
 
 def test_start_console(booted):
