@@ -1,0 +1,276 @@
+//! Mutated client traffic against one running daemon: it neither crashes nor hangs, keeps nothing
+//! of the connections that are gone, and another connection does not notice.
+//!
+//! `RIGD_MUTATION_SECONDS=N` goes on for that long.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helper functions of tests fail by panicking, as the tests do"
+)]
+
+mod support;
+mod traffic;
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::Index,
+    strategy::ValueTree,
+    test_runner::{Config, TestRunner},
+};
+use rigd_client::{ByteChannel, Compression, Device, Exporter};
+use serde_json::json;
+use support::repository;
+use traffic::{
+    mutate::{Delivery, Mutation, delivery, mutation},
+    process::{Holdings, Process},
+    proxy::Proxy,
+    rig::{Rig, noise, within},
+};
+
+/// Cases of a run without `RIGD_MUTATION_SECONDS`: a few seconds.
+const CASES: usize = 600;
+/// The daemon answers in less than a millisecond; this machine may be busy with a compiler.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// tokio keeps idle threads of its blocking pool for 10 s.
+const THREADS_REST: Duration = Duration::from_secs(30);
+/// An empty image and one that is much larger than the windows say nothing more.
+const IMAGE: usize = 20_000;
+
+/// One connection with changed bytes.
+#[derive(Debug, Clone)]
+struct Case {
+    recording: Index,
+    mutations: Vec<Mutation>,
+    delivery: Delivery,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (any::<Index>(), vec(mutation(), 0..6), delivery()).prop_map(
+        |(recording, mutations, delivery)| Case {
+            recording,
+            mutations,
+            delivery,
+        },
+    )
+}
+
+/// What a client sent, by name.
+type Recordings = Vec<(String, Vec<u8>)>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mutated_traffic_neither_crashes_nor_hangs_nor_disturbs() {
+    let mut rig = Rig::start();
+    let recordings = recordings(&rig).await;
+    let mut witness = Witness::new(&rig).await;
+    let process = Process(rig.daemon.pid());
+    // Once through, so that what the daemon keeps for good is there.
+    for (_, bytes) in &recordings {
+        replay(&rig, bytes.clone(), whole()).await;
+    }
+    witness.check().await;
+    let base = settled(process).await;
+
+    let mut runner = TestRunner::new(Config::default());
+    let seconds = std::env::var("RIGD_MUTATION_SECONDS").ok();
+    let end = seconds.map(|text| {
+        let seconds = text.parse().expect("RIGD_MUTATION_SECONDS is a number");
+        Instant::now() + Duration::from_secs(seconds)
+    });
+    let mut count = 0;
+    while end.map_or(count < CASES, |end| Instant::now() < end) {
+        let cases = vec(case(), 1..5).new_tree(&mut runner).unwrap().current();
+        let sends = cases.iter().map(|case| {
+            let (_, bytes) = case.recording.get(&recordings);
+            let mut bytes = bytes.clone();
+            case.mutations.iter().for_each(|it| it.apply(&mut bytes));
+            replay(&rig, bytes, case.delivery.clone())
+        });
+        futures::future::join_all(sends).await;
+        let unharmed = std::panic::AssertUnwindSafe(async {
+            witness.check().await;
+            let held = descriptors_return(process, base).await;
+            if let Err(now) = held {
+                panic!("held {base:?}, now {now:?}: {:#?}", process.descriptors());
+            }
+        });
+        use futures::FutureExt;
+        if let Err(panic) = unharmed.catch_unwind().await {
+            eprintln!("After these connections: {cases:#?}");
+            eprintln!("The daemon said:\n{}", rig.daemon.output.text());
+            std::panic::resume_unwind(panic);
+        }
+        count += cases.len();
+    }
+    let rested = tokio::task::spawn_blocking(move || process.returns_to(base, THREADS_REST));
+    rested
+        .await
+        .unwrap()
+        .expect("descriptors and threads of the base line");
+    drop(witness);
+    rig.daemon.stop_cleanly();
+    eprintln!("{count} mutated connections");
+}
+
+/// Whole and in order.
+fn whole() -> Delivery {
+    Delivery {
+        pieces: vec![usize::MAX],
+        pauses: vec![0],
+        reads: true,
+        half_closes: true,
+    }
+}
+
+async fn replay(rig: &Rig, bytes: Vec<u8>, delivery: Delivery) {
+    let socket = rig.socket().to_owned();
+    let sent = tokio::task::spawn_blocking(move || delivery.send(&socket, &bytes));
+    sent.await.unwrap();
+}
+
+async fn descriptors_return(process: Process, base: Holdings) -> Result<(), Holdings> {
+    // Codecs and file work borrow threads, which tokio gives back after a while.
+    let base = Holdings {
+        threads: base.threads + 16,
+        ..base
+    };
+    let back = tokio::task::spawn_blocking(move || process.returns_to(base, PATIENCE));
+    back.await.unwrap()
+}
+
+/// What the daemon holds once it holds no more than a moment before.
+async fn settled(process: Process) -> Holdings {
+    let end = Instant::now() + PATIENCE;
+    let mut last = process.holdings();
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = process.holdings();
+        if now == last || Instant::now() > end {
+            return now;
+        }
+        last = now;
+    }
+}
+
+/// A connection made before all others, with a stream that stays open.
+struct Witness {
+    exporter: Exporter,
+    probe: Device,
+    echo: ByteChannel,
+    rounds: u64,
+}
+
+impl Witness {
+    async fn new(rig: &Rig) -> Self {
+        let exporter = rig.connect().await;
+        let probe = exporter.device("probe").await.unwrap();
+        let mut echo = exporter.device("echo").await.unwrap().stream("connect");
+        echo.opened().await.unwrap();
+        Self {
+            exporter,
+            probe,
+            echo,
+            rounds: 0,
+        }
+    }
+
+    async fn check(&mut self) {
+        self.rounds += 1;
+        let token = Bytes::from(self.rounds.to_string());
+        let Self {
+            exporter,
+            probe,
+            echo,
+            ..
+        } = self;
+        let rounds = async {
+            exporter.status().await.unwrap();
+            probe.call("on", vec![]).await.unwrap();
+            echo.send(token.clone()).await.unwrap();
+            let mut back = Vec::new();
+            while back.len() < token.len() {
+                let bytes = echo.recv().await.unwrap();
+                back.extend_from_slice(&bytes.expect("the echo goes on"));
+            }
+            assert_eq!(back, token);
+        };
+        within(PATIENCE, "another connection's calls", rounds).await;
+    }
+}
+
+async fn recordings(rig: &Rig) -> Recordings {
+    let mut all = Recordings::new();
+    for entry in fs::read_dir(repository().join("tests/traffic")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "bin") {
+            all.push((path.display().to_string(), fs::read(path).unwrap()));
+        }
+    }
+    assert_eq!(all.len(), 4, "the recordings of the Python client");
+    for name in ["calls", "console", "upload", "logs"] {
+        let path = rig.settings.path(&format!("{name}.sock"));
+        let proxy = Proxy::start(path, rig.socket());
+        let exporter = Exporter::connect_unix(proxy.path()).await.unwrap();
+        within(PATIENCE, name, session(name, &exporter)).await;
+        drop(exporter);
+        let bytes = proxy.recorded();
+        assert!(
+            bytes.starts_with(b"PRI * HTTP/2.0"),
+            "{name}: {} bytes",
+            bytes.len()
+        );
+        all.push((name.to_owned(), bytes));
+    }
+    all
+}
+
+/// What a client does, in short.
+async fn session(name: &str, exporter: &Exporter) {
+    match name {
+        "calls" => {
+            exporter.report().await.unwrap();
+            let probe = exporter.device("probe").await.unwrap();
+            probe.call("on", vec![]).await.unwrap();
+            probe.call("cycle", vec![]).await.unwrap_err();
+            let mut readings = probe.streaming_call("read", vec![]).await.unwrap();
+            while readings.next().await.unwrap().is_some() {}
+            let files = exporter.device("files").await.unwrap();
+            let args = vec![json!("/a"), json!({"x": [1, null, "y"]})];
+            files.call("create_dir", args).await.unwrap_err();
+        }
+        "console" => {
+            let console = exporter.device("board.console").await.unwrap();
+            let mut stream = console.console().open();
+            stream.opened().await.unwrap();
+            for _ in 0..10 {
+                stream.send(Bytes::from_static(b"root\r")).await.unwrap();
+            }
+            stream.finish().await.unwrap();
+            exporter.status().await.unwrap();
+        }
+        "upload" => {
+            let card = exporter.device("card").await.unwrap();
+            let image = noise(7, IMAGE);
+            let handle = |handle| vec![handle];
+            let plain = card.upload("write", handle, &image[..], Compression::None);
+            plain.await.unwrap();
+            let damaged = card.upload("write", handle, &image[..], Compression::Xz);
+            damaged.await.unwrap_err();
+        }
+        _ => {
+            let mut logs = exporter.logs().await.unwrap();
+            exporter.status().await.unwrap();
+            // A call tells something in the log or it does not; the stream was open.
+            let next = tokio::time::timeout(Duration::from_millis(200), logs.next());
+            next.await.ok();
+        }
+    }
+}
