@@ -10,10 +10,10 @@
 //! All sockets are bound before any hardware is opened: a port in use must not be found after
 //! relays have moved.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use tokio::{runtime, sync::oneshot};
+use tokio::{runtime, sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::sockets::Sockets;
@@ -25,6 +25,8 @@ use crate::{
 /// Threads of one exporter for the odd blocking call of a library, such as a name look-up. Device
 /// work has threads of its own.
 const MAX_BLOCKING: usize = 4;
+/// How long exporters have after the second signal: connections fail at once, but a device may hang.
+const CUT_LIMIT: Duration = Duration::from_millis(500);
 
 /// Ends all exporters.
 #[derive(Clone, Default)]
@@ -100,7 +102,8 @@ async fn run(
                 signal = signals.next() => {
                     tracing::warn!(signal, "Stopping at once.");
                     stop.cut.cancel();
-                    Vec::new()
+                    // The threads still take their sockets away.
+                    timeout(CUT_LIMIT, &mut serving).await.unwrap_or_default()
                 }
             }
         }
