@@ -2,4 +2,6 @@
 //!
 //! [`machine`] decides, pure and without a clock; one task that owns it carries its effects out.
 
+pub mod journal;
 pub mod machine;
+pub mod safe_state;

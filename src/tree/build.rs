@@ -20,6 +20,7 @@ impl Tree {
     /// Makes the instances of a plan. `state_dir` is the exporter's own; `motd` greets clients.
     pub fn build(plan: Plan, state_dir: &Path, motd: Option<String>) -> Arc<Self> {
         let report = report::report(&plan, motd);
+        let by_path = plan.paths();
         let mut builder = Builder {
             exporter: plan.exporter,
             state_dir: state_dir.into(),
@@ -29,6 +30,7 @@ impl Tree {
         Arc::new(Self {
             report,
             by_id: builder.by_id,
+            by_path,
             root,
         })
     }

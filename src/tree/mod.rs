@@ -22,6 +22,8 @@ pub use plan::Plan;
 pub struct Tree {
     report: GetReportResponse,
     by_id: HashMap<Uuid, Arc<Instance>>,
+    /// Every way to name an instance, references included.
+    by_path: HashMap<String, Uuid>,
     root: Node,
 }
 
@@ -77,6 +79,11 @@ impl Tree {
     /// The instance with this id.
     pub fn instance(&self, id: Uuid) -> Option<&Arc<Instance>> {
         self.by_id.get(&id)
+    }
+
+    /// The instance at this dotted path, which may lead through other names for it.
+    pub fn by_path(&self, path: &str) -> Option<&Arc<Instance>> {
+        self.by_id.get(self.by_path.get(path)?)
     }
 
     /// All instances, parents first.

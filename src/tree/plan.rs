@@ -1,5 +1,7 @@
 //! What will be built: each entry of `export:` with its driver, checked without hardware.
 
+mod checks;
+
 use std::collections::{BTreeMap, HashMap};
 
 use rigd_driver::Blueprint;
@@ -83,6 +85,7 @@ impl Plan {
         };
         planner.check_refs(&root);
         planner.check_ids(&root);
+        planner.check_safe_state(config, &root);
         planner.report_missing();
         if planner.problems.is_empty() {
             Ok(Self {
@@ -106,6 +109,15 @@ impl Plan {
             }
         });
         levels
+    }
+
+    /// Every path by which an instance can be named, with its id.
+    pub(super) fn paths(&self) -> HashMap<String, Uuid> {
+        let mut paths = HashMap::new();
+        self.root.walk_all("", &self.root, &mut |path, instance| {
+            paths.insert(path.to_owned(), instance.id);
+        });
+        paths
     }
 
     /// Paths and short type names of all instances, for `rigd check`.
@@ -133,6 +145,23 @@ impl PlannedInstance {
 
     pub(super) fn children(&self) -> impl Iterator<Item = &Planned> {
         self.configured.iter().chain(&self.brought)
+    }
+
+    /// Every instance by every path that names it.
+    fn walk_all<'a>(
+        &'a self,
+        above: &str,
+        root: &'a PlannedInstance,
+        visit: &mut dyn FnMut(&str, &'a PlannedInstance),
+    ) {
+        for child in self.children() {
+            let Some(target) = child.resolve(root) else {
+                continue;
+            };
+            let path = join(above, &child.name);
+            visit(&path, target);
+            target.walk_all(&path, root, visit);
+        }
     }
 
     /// The node at a path below this one. Like upstream's, it does not lead through references.
@@ -164,6 +193,15 @@ impl Planned {
     }
 }
 
+/// A name below a dotted path.
+fn join(above: &str, name: &str) -> String {
+    if above.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{above}.{name}")
+    }
+}
+
 struct Planner<'a> {
     id_base: String,
     missing: MissingDrivers,
@@ -187,11 +225,7 @@ impl Planner<'_> {
 
     fn entry(&mut self, entry: &ExportEntry, above: &str) -> Option<Planned> {
         let name = entry.name.value.clone();
-        let path = if above.is_empty() {
-            name.clone()
-        } else {
-            format!("{above}.{name}")
-        };
+        let path = join(above, &name);
         let span = entry.name.span;
         let kind = match &entry.kind {
             EntryKind::Ref { target } => PlannedKind::Ref(target.value.clone(), target.span),
@@ -305,63 +339,6 @@ impl Planner<'_> {
             brought,
         };
         PlannedKind::Instance(Box::new(instance))
-    }
-
-    /// References below a driver, which only its children can answer. What the file itself shows to
-    /// be wrong was reported before.
-    fn check_refs(&mut self, root: &PlannedInstance) {
-        if !self.problems.is_empty() || !self.missing_drivers.is_empty() {
-            // A target may be missing only because its entry has a mistake of its own.
-            return;
-        }
-        let mut paths = Vec::new();
-        root.walk(&mut |node| paths.push(node.path.as_str()));
-        root.walk(&mut |node| {
-            let PlannedKind::Ref(target, place) = &node.kind else {
-                return;
-            };
-            if node.resolve(root).is_none() {
-                let message = format!("`{}` refers to `{target}`, which does not exist", node.name);
-                let help = did_you_mean(target, paths.iter().copied());
-                self.problems
-                    .push(Problem::new(message, *place).maybe_help(help));
-            }
-        });
-    }
-
-    fn check_ids(&mut self, root: &PlannedInstance) {
-        let mut seen: HashMap<Uuid, &Planned> = HashMap::new();
-        let mut problems = Vec::new();
-        root.walk(&mut |node| {
-            let PlannedKind::Instance(instance) = &node.kind else {
-                return;
-            };
-            if let Some(first) = seen.insert(instance.id, node) {
-                let message = format!(
-                    "`{}` and `{}` have the same uuid {}",
-                    first.path, node.path, instance.id
-                );
-                let problem = Problem::new(message, node.span);
-                problems.push(problem.related(first.span, "this one has it as well"));
-            }
-        });
-        self.problems.extend(problems);
-    }
-
-    /// One problem for each, with what to do said once.
-    fn report_missing(&mut self) {
-        let mut help = Some(
-            "this version of rigd has no such driver; remove the entries, or set \
-             `missingDrivers: stub` to export them without function",
-        );
-        for (path, type_name, span) in std::mem::take(&mut self.missing_drivers) {
-            let message = format!("`{path}`: the driver `{type_name}` is not native yet");
-            let problem = Problem::new(message, span);
-            self.problems.push(match help.take() {
-                Some(help) => problem.help(help),
-                None => problem,
-            });
-        }
     }
 }
 
