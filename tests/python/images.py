@@ -10,7 +10,13 @@ from backports import zstd
 
 MIB = 1 << 20
 
-COMPRESS = {"gzip": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress, "zstd": zstd.compress}
+
+def zstd_with_checksum(data):
+    """zstd finds damaged literals only by its optional checksum, which the command-line tool writes."""
+    return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
+
+
+COMPRESS = {"gzip": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress, "zstd": zstd_with_checksum}
 DECOMPRESS = {"gzip": gzip.decompress, "xz": lzma.decompress, "bz2": bz2.decompress, "zstd": zstd.decompress}
 
 

@@ -27,11 +27,13 @@ def flash(client, work, data, codec=None):
 
 
 def boots(client, console, work):
+    """Writes a whole image and sees it boot; returns its digest."""
     data = os.urandom(2 * MIB)
     flash(client, work, data)
     client.dutlink.power.on()
     log_in(console)
     assert image_digest(console) == digest(data)
+    return digest(data)
 
 
 def broken(client, console, work, data, codec):
@@ -63,10 +65,18 @@ def test_truncated_zstd(client, console, work):
     truncated(client, console, work, "zstd")
 
 
-def test_corrupt_gzip(client, console, work):
-    packed = bytearray(COMPRESS["gzip"](os.urandom(4 * MIB)))
+def corrupt(client, console, work, codec):
+    packed = bytearray(COMPRESS[codec](os.urandom(4 * MIB)))
     packed[2 * MIB] ^= 0xFF
-    broken(client, console, work, bytes(packed), "gzip")
+    broken(client, console, work, bytes(packed), codec)
+
+
+def test_corrupt_gzip(client, console, work):
+    corrupt(client, console, work, "gzip")
+
+
+def test_corrupt_zstd(client, console, work):
+    corrupt(client, console, work, "zstd")
 
 
 def test_a_download_that_breaks_off(client, console):
@@ -78,11 +88,14 @@ def test_a_download_that_breaks_off(client, console):
     console.expect_exact(INCOMPLETE)
 
 
-def test_a_download_that_is_not_found_leaves_no_bootable_card(client, console, work):
-    boots(client, console, work)
+def test_a_download_that_is_not_found_leaves_the_card_as_it_was(client, console, work):
+    before = boots(client, console, work)
     client.dutlink.power.off()
     with web() as site, refused("404"):
         client.dutlink.storage.flash(f"{site.base}/missing.img")
+    client.dutlink.power.on()
+    log_in(console)
+    assert image_digest(console) == before
 
 
 def test_a_client_killed_in_mid_upload(client, console, work):
