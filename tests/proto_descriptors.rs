@@ -10,16 +10,14 @@
     reason = "a test fails by panicking; clippy exempts only functions marked as tests"
 )]
 
-use std::{
-    collections::BTreeSet,
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+mod support;
+
+use std::{collections::BTreeSet, ffi::OsStr, path::Path, process::Stdio, time::Duration};
 
 use serde::Deserialize;
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+
+use support::{python::venv, python_file};
 
 /// The package that the allow lists are about.
 const RELEASED: &str = "0.9.0";
@@ -84,14 +82,9 @@ struct Schema {
     facts: BTreeSet<String>,
 }
 
-/// An interpreter that has the released packages, if this machine has one.
-fn python() -> Option<PathBuf> {
-    std::env::var_os("RIGD_TEST_PYTHON").map(PathBuf::from)
-}
-
 /// Runs the script with `input` on its standard input.
 async fn dump(python: &Path, source: &str, input: &[u8]) -> Schema {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/dump_descriptors.py");
+    let script = python_file("dump_descriptors.py");
     let mut child = Command::new(python)
         .args([script.as_os_str(), OsStr::new(source)])
         .stdin(Stdio::piped())
@@ -140,10 +133,8 @@ fn compare(
 
 #[tokio::test]
 async fn schema_is_that_of_the_released_package() {
-    let Some(python) = python() else {
-        eprintln!("skipped: RIGD_TEST_PYTHON names no interpreter with jumpstarter-protocol");
-        return;
-    };
+    let Some(venv) = venv() else { return };
+    let python = venv.python();
     let released = dump(&python, "released", &[]).await;
     assert_eq!(
         released.version.as_deref(),
