@@ -185,8 +185,10 @@ impl Downlink {
                 key,
                 guard,
             } => loop {
-                // cancel-safe: the arms only take what is there.
+                // cancel-safe: the arms only take what is there. The key comes first: devices end
+                // their streams with it, which would look like an end of the data.
                 let item = tokio::select! {
+                    biased;
                     fenced = key.revoked() => return Some(end(&fenced.into())),
                     outcome = &mut uplink, if !uplink_done => {
                         uplink_done = true;

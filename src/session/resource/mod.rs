@@ -157,11 +157,17 @@ impl Drop for Rpc {
 /// whatever the client and the driver do.
 async fn feed(mut frames: Frames, chunks: ChunkSender, gone: &CancellationToken, key: &Key) {
     let ended = async || {
-        // cancel-safe: both arms only wait.
-        tokio::select! { () = gone.cancelled() => went_away(), fenced = key.revoked() => fenced.into() }
+        // cancel-safe: both arms only wait. The key comes first: when it ends, so does the RPC,
+        // and "the client went away" would be wrong.
+        tokio::select! {
+            biased;
+            fenced = key.revoked() => fenced.into(),
+            () = gone.cancelled() => went_away(),
+        }
     };
     // cancel-safe: after the first arm the frames are not read again.
     let error = tokio::select! {
+        biased;
         error = ended() => Some(error),
         error = pump(&mut frames, &chunks) => error,
     };
