@@ -15,10 +15,12 @@ mod traffic;
 
 use std::{
     fs,
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use proptest::{
     collection::vec,
     prelude::*,
@@ -26,18 +28,22 @@ use proptest::{
     strategy::ValueTree,
     test_runner::{Config, TestRunner},
 };
-use rigd_client::{ByteChannel, Compression, Device, Exporter};
+use rigd_client::{ByteChannel, Compression, Device, Error, Exporter};
 use serde_json::json;
 use support::repository;
 use traffic::{
     mutate::{Delivery, Mutation, delivery, mutation},
     process::{Holdings, Process},
-    proxy::Proxy,
+    proxy::{self, Proxy},
     rig::{Rig, noise, within},
 };
 
 /// Cases of a run without `RIGD_MUTATION_SECONDS`: a few seconds.
 const CASES: usize = 600;
+/// The same for clients whose bytes are changed on their way.
+const LIVE_CASES: usize = 60;
+/// How long such a client tries; many changes leave it waiting for an answer that cannot come.
+const LIVE_PATIENCE: Duration = Duration::from_millis(150);
 /// The daemon answers in less than a millisecond; this machine may be busy with a compiler.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// tokio keeps idle threads of its blocking pool for 10 s.
@@ -63,12 +69,15 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
+/// What clients do, see [`session`].
+const SESSIONS: [&str; 4] = ["calls", "console", "upload", "logs"];
+
 /// What a client sent, by name.
 type Recordings = Vec<(String, Vec<u8>)>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mutated_traffic_neither_crashes_nor_hangs_nor_disturbs() {
-    let mut rig = Rig::start();
+    let rig = Rig::start();
     let recordings = recordings(&rig).await;
     let mut witness = Witness::new(&rig).await;
     let process = Process(rig.daemon.pid());
@@ -80,11 +89,7 @@ async fn mutated_traffic_neither_crashes_nor_hangs_nor_disturbs() {
     let base = settled(process).await;
 
     let mut runner = TestRunner::new(Config::default());
-    let seconds = std::env::var("RIGD_MUTATION_SECONDS").ok();
-    let end = seconds.map(|text| {
-        let seconds = text.parse().expect("RIGD_MUTATION_SECONDS is a number");
-        Instant::now() + Duration::from_secs(seconds)
-    });
+    let end = end();
     let mut count = 0;
     while end.map_or(count < CASES, |end| Instant::now() < end) {
         let cases = vec(case(), 1..5).new_tree(&mut runner).unwrap().current();
@@ -95,29 +100,105 @@ async fn mutated_traffic_neither_crashes_nor_hangs_nor_disturbs() {
             replay(&rig, bytes, case.delivery.clone())
         });
         futures::future::join_all(sends).await;
-        let unharmed = std::panic::AssertUnwindSafe(async {
-            witness.check().await;
-            let held = descriptors_return(process, base).await;
-            if let Err(now) = held {
-                panic!("held {base:?}, now {now:?}: {:#?}", process.descriptors());
-            }
-        });
-        use futures::FutureExt;
-        if let Err(panic) = unharmed.catch_unwind().await {
-            eprintln!("After these connections: {cases:#?}");
-            eprintln!("The daemon said:\n{}", rig.daemon.output.text());
-            std::panic::resume_unwind(panic);
-        }
+        unharmed(&rig, &mut witness, process, base, &cases).await;
         count += cases.len();
     }
-    let rested = tokio::task::spawn_blocking(move || process.returns_to(base, THREADS_REST));
-    rested
+    over(rig, witness, process, base).await;
+    eprintln!("{count} mutated connections");
+}
+
+/// A client whose bytes are changed on their way, while the daemon works for it.
+#[derive(Debug, Clone)]
+struct LiveCase {
+    session: &'static str,
+    at: usize,
+    mutation: Mutation,
+}
+
+fn live_case() -> impl Strategy<Value = LiveCase> {
+    let session = proptest::sample::select(SESSIONS.to_vec());
+    (session, 0..2 * IMAGE, mutation()).prop_map(|(session, at, mutation)| LiveCase {
+        session,
+        at,
+        mutation,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traffic_that_is_changed_on_its_way_neither_crashes_nor_hangs_nor_disturbs() {
+    let rig = Rig::start();
+    let mut witness = Witness::new(&rig).await;
+    let process = Process(rig.daemon.pid());
+    for name in SESSIONS {
+        let client = rig.connect().await;
+        within(PATIENCE, name, session(name, &client))
+            .await
+            .unwrap();
+    }
+    let base = settled(process).await;
+    let mut runner = TestRunner::new(Config::default());
+    let end = end();
+    let mut count = 0;
+    while end.map_or(count < LIVE_CASES, |end| Instant::now() < end) {
+        let case = live_case().new_tree(&mut runner).unwrap().current();
+        let path = rig.settings.path(&format!("changed-{count}.sock"));
+        proxy::change(&path, rig.socket(), case.at, case.mutation.clone());
+        let client = async {
+            let exporter = Exporter::connect_unix(&path).await?;
+            session(case.session, &exporter).await
+        };
+        // Whatever the client makes of it.
+        tokio::time::timeout(LIVE_PATIENCE, client).await.ok();
+        fs::remove_file(&path).unwrap();
+        unharmed(&rig, &mut witness, process, base, &case).await;
+        count += 1;
+    }
+    // The card is free again.
+    let client = rig.connect().await;
+    within(PATIENCE, "an upload", session("upload", &client))
         .await
-        .unwrap()
-        .expect("descriptors and threads of the base line");
+        .unwrap();
+    drop(client);
+    over(rig, witness, process, base).await;
+    eprintln!("{count} changed connections");
+}
+
+/// The end of a long run.
+fn end() -> Option<Instant> {
+    let seconds = std::env::var("RIGD_MUTATION_SECONDS").ok()?;
+    let seconds = seconds.parse().expect("RIGD_MUTATION_SECONDS is a number");
+    Some(Instant::now() + Duration::from_secs(seconds))
+}
+
+/// Fails, with the case, unless another connection works on and nothing of the gone ones is held.
+async fn unharmed(
+    rig: &Rig,
+    witness: &mut Witness,
+    process: Process,
+    base: Holdings,
+    case: &impl std::fmt::Debug,
+) {
+    let checks = AssertUnwindSafe(async {
+        witness.check().await;
+        if let Err(now) = descriptors_return(process, base).await {
+            let descriptors = process.descriptors();
+            panic!("held {base:?}, now {now:?}: {descriptors:#?}");
+        }
+    });
+    if let Err(panic) = checks.catch_unwind().await {
+        eprintln!("After this: {case:#?}");
+        eprintln!("The daemon said:\n{}", rig.daemon.output.text());
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// The daemon comes to rest, and stops as if nothing had been.
+async fn over(mut rig: Rig, witness: Witness, process: Process, base: Holdings) {
+    let rested = tokio::task::spawn_blocking(move || process.returns_to(base, THREADS_REST));
+    let rested = rested.await.unwrap();
+    rested.expect("descriptors and threads of the base line");
     drop(witness);
     rig.daemon.stop_cleanly();
-    eprintln!("{count} mutated connections");
 }
 
 /// Whole and in order.
@@ -215,11 +296,13 @@ async fn recordings(rig: &Rig) -> Recordings {
         }
     }
     assert_eq!(all.len(), 4, "the recordings of the Python client");
-    for name in ["calls", "console", "upload", "logs"] {
+    for name in SESSIONS {
         let path = rig.settings.path(&format!("{name}.sock"));
         let proxy = Proxy::start(path, rig.socket());
         let exporter = Exporter::connect_unix(proxy.path()).await.unwrap();
-        within(PATIENCE, name, session(name, &exporter)).await;
+        within(PATIENCE, name, session(name, &exporter))
+            .await
+            .unwrap();
         drop(exporter);
         let bytes = proxy.recorded();
         assert!(
@@ -232,45 +315,47 @@ async fn recordings(rig: &Rig) -> Recordings {
     all
 }
 
-/// What a client does, in short.
-async fn session(name: &str, exporter: &Exporter) {
+/// What a client does, in short. Errors on purpose are none.
+async fn session(name: &str, exporter: &Exporter) -> Result<(), Error> {
     match name {
         "calls" => {
-            exporter.report().await.unwrap();
-            let probe = exporter.device("probe").await.unwrap();
-            probe.call("on", vec![]).await.unwrap();
-            probe.call("cycle", vec![]).await.unwrap_err();
-            let mut readings = probe.streaming_call("read", vec![]).await.unwrap();
-            while readings.next().await.unwrap().is_some() {}
-            let files = exporter.device("files").await.unwrap();
+            exporter.report().await?;
+            let probe = exporter.device("probe").await?;
+            probe.call("on", vec![]).await?;
+            probe.call("explode", vec![]).await.ok();
+            let mut readings = probe.streaming_call("read", vec![]).await?;
+            while readings.next().await?.is_some() {}
+            let files = exporter.device("files").await?;
             let args = vec![json!("/a"), json!({"x": [1, null, "y"]})];
-            files.call("create_dir", args).await.unwrap_err();
+            files.call("create_dir", args).await.ok();
         }
         "console" => {
-            let console = exporter.device("board.console").await.unwrap();
+            let console = exporter.device("board.console").await?;
             let mut stream = console.console().open();
-            stream.opened().await.unwrap();
+            stream.opened().await?;
             for _ in 0..10 {
-                stream.send(Bytes::from_static(b"root\r")).await.unwrap();
+                stream.send(Bytes::from_static(b"root\r")).await?;
             }
-            stream.finish().await.unwrap();
-            exporter.status().await.unwrap();
+            stream.finish().await?;
+            exporter.status().await?;
         }
         "upload" => {
-            let card = exporter.device("card").await.unwrap();
+            let card = exporter.device("card").await?;
             let image = noise(7, IMAGE);
             let handle = |handle| vec![handle];
             let plain = card.upload("write", handle, &image[..], Compression::None);
-            plain.await.unwrap();
+            plain.await?;
+            // It is no xz.
             let damaged = card.upload("write", handle, &image[..], Compression::Xz);
-            damaged.await.unwrap_err();
+            damaged.await.ok();
         }
         _ => {
-            let mut logs = exporter.logs().await.unwrap();
-            exporter.status().await.unwrap();
-            // A call tells something in the log or it does not; the stream was open.
-            let next = tokio::time::timeout(Duration::from_millis(200), logs.next());
+            let mut logs = exporter.logs().await?;
+            exporter.status().await?;
+            // A line comes or it does not; the stream was open.
+            let next = tokio::time::timeout(Duration::from_millis(100), logs.next());
             next.await.ok();
         }
     }
+    Ok(())
 }
