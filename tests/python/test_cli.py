@@ -1,6 +1,7 @@
 """The client's own command line, as a shell user types it."""
 
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from threading import Timer
 import pexpect
 import pytest
 from jumpstarter_driver_network.adapters import PexpectAdapter
+from pexpect.fdpexpect import fdspawn
 
 from board import LOGIN, PROMPT, image_digest, log_in
 from images import MIB, digest, image
@@ -198,23 +200,38 @@ def test_console_pipe_without_output(console, booted):
     console.expect("\nfrom-the-pipe")
 
 
-def test_start_console(booted):
-    terminal = pexpect.spawn(J, ["dutlink", "console", "start-console"], timeout=30)
+@contextmanager
+def terminal(*command):
+    """A command on a terminal of its own; gives the process and the terminal's other end.
+
+    Not `pexpect.spawn`: it forks the interpreter, which crashes in gRPC's threads now and then.
+    """
+    ours, theirs = pty.openpty()
     try:
-        terminal.expect_exact("Starting serial port console")
+        process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    finally:
+        os.close(theirs)
+    try:
+        yield process, fdspawn(ours, timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_start_console(booted):
+    with terminal(J, "dutlink", "console", "start-console") as (process, screen):
+        screen.expect_exact("Starting serial port console")
 
         def prompted():
-            terminal.send("\n")
-            return terminal.expect_exact([LOGIN, pexpect.TIMEOUT], timeout=0.5) == 0
+            screen.send("\n")
+            return screen.expect_exact([LOGIN, pexpect.TIMEOUT], timeout=0.5) == 0
 
         until(prompted, "a login prompt")
-        terminal.sendline("root")
-        terminal.expect_exact(PROMPT)
-        terminal.sendline("image-digest")
-        terminal.expect_exact(booted)
-        terminal.send("\x02" * 3)
-        terminal.expect(pexpect.EOF)
-        terminal.close()
-        assert terminal.exitstatus == 0
-    finally:
-        terminal.close(force=True)
+        screen.sendline("root")
+        screen.expect_exact(PROMPT)
+        screen.sendline("image-digest")
+        screen.expect_exact(booted)
+        screen.send("\x02" * 3)
+        screen.expect(pexpect.EOF)
+        assert process.wait(20) == 0
