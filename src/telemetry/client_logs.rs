@@ -18,7 +18,7 @@ use tracing::{
 };
 use tracing_subscriber::{
     Layer,
-    filter::LevelFilter,
+    filter::{LevelFilter, Targets},
     layer::Context,
     registry::{LookupSpan, Scope},
 };
@@ -58,12 +58,13 @@ impl ClientLogs {
 }
 
 /// The layer that feeds `clients`. DEBUG is let through for instances with `log_level: DEBUG`; what
-/// is finer never concerns a client.
+/// is finer, and what libraries say (several events for each HTTP/2 frame), never concerns a client
+/// and is switched off where it would be made.
 pub(super) fn layer<S>(clients: Arc<ClientLogs>) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    ClientLayer(clients).with_filter(LevelFilter::DEBUG)
+    ClientLayer(clients).with_filter(Targets::new().with_target("rigd", LevelFilter::DEBUG))
 }
 
 struct ClientLayer(Arc<ClientLogs>);
@@ -224,9 +225,7 @@ fn wanted(event: &Metadata<'_>, level: Option<LogLevel>) -> bool {
         LogLevel::Warning => Level::WARN,
         LogLevel::Error | LogLevel::Critical => Level::ERROR,
     };
-    // Libraries below us have lines of their own inside our spans; they are for the operator.
-    let ours = event.target().starts_with("rigd");
-    ours && *event.level() <= least
+    *event.level() <= least
 }
 
 /// The names that clients know.
