@@ -14,6 +14,10 @@ use crate::{
     table::{Goal, Table, Unit},
 };
 
+/// A call that writes a line to the log, as every switching of power does on both sides.
+const SWITCH: (&str, &str) = ("power", "on");
+/// A call that does nothing, beside an echo that does nothing: what is left is the way of a call.
+const QUIET: (&str, &str) = ("storage", "host");
 /// Connections, allocators and branch predictors settle within these.
 const WARM_UP: usize = 100;
 
@@ -37,7 +41,7 @@ pub(crate) async fn measure(lab: &Lab, peers: &Peers, effort: &Effort, table: &m
     );
 
     let latency = in_turns(peers, effort.repetitions, async |peer| {
-        latency(&peer.exporter, effort.calls).await
+        latency(&peer.exporter, SWITCH, effort.calls).await
     });
     table.add(
         "DriverCall p50, Rust client",
@@ -117,12 +121,16 @@ fn grpcio_once(client: &mut Command, peer: &Peer, calls: usize) -> Result<[f64; 
 }
 
 /// Median of calls one after the other, in seconds.
-async fn latency(exporter: &Exporter, calls: usize) -> Result<f64, Failure> {
-    let power = exporter.device("power").await?;
+async fn latency(
+    exporter: &Exporter,
+    (device, method): (&str, &str),
+    calls: usize,
+) -> Result<f64, Failure> {
+    let device = exporter.device(device).await?;
     let mut took = Vec::with_capacity(calls);
     for number in 0..WARM_UP + calls {
         let began = Instant::now();
-        power.call("on", vec![]).await?;
+        device.call(method, vec![]).await?;
         if number >= WARM_UP {
             took.push(began.elapsed().as_secs_f64());
         }
@@ -150,8 +158,8 @@ async fn beside_echo(lab: &Lab, peers: &Peers, effort: &Effort) -> Figures {
     let rigd = Exporter::connect_unix(&peers.rigd.peer.socket).await?;
     let (mut bare, mut full) = (vec![], vec![]);
     for _ in 0..effort.repetitions {
-        bare.push(latency(&echo, effort.calls).await?);
-        full.push(latency(&rigd, effort.calls).await?);
+        bare.push(latency(&echo, SWITCH, effort.calls).await?);
+        full.push(latency(&rigd, QUIET, effort.calls).await?);
     }
     Ok((Some(median(bare)), Some(median(full))))
 }

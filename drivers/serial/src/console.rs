@@ -29,8 +29,8 @@ use crate::{pace::Pace, port::Port};
 
 /// What a stream may fall behind before it loses bytes: 90 s at 115200 baud.
 const RING: usize = 1024 * 1024;
-/// One read of the port. The tty layer hands out at most a page.
-const READ_SIZE: usize = 4096;
+/// The most that is taken from the port at once: sixteen of the pages that the tty layer hands out.
+const READ_SIZE: usize = 64 * 1024;
 /// Streams on one port at a time. Twenty clients with a few consoles each are a lot; more are
 /// streams that somebody forgot.
 const MAX_STREAMS: usize = 64;

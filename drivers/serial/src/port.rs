@@ -46,9 +46,7 @@ impl Port {
         let reading = poll_fn(|cx| {
             let mut buffer = ReadBuf::new(buffer);
             match self.lock().as_mut() {
-                Some(io) => io
-                    .poll_read(cx, &mut buffer)
-                    .map_ok(|()| buffer.filled().len()),
+                Some(io) => io.poll_fill(cx, &mut buffer),
                 None => Poll::Ready(Err(closed())),
             }
         });
@@ -113,6 +111,27 @@ fn closed() -> io::Error {
 }
 
 impl Io {
+    /// Reads all that is there, as far as it fits. A tty gives a page at a time, and what comes in
+    /// one piece costs its readers one wake-up.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let before = buffer.filled().len();
+            let read = self.poll_read(cx, buffer);
+            let total = buffer.filled().len();
+            return match read {
+                Poll::Ready(Ok(())) if total > before && buffer.remaining() > 0 => continue,
+                // An end or error that follows bytes shows again at the next read.
+                _ if total > 0 => Poll::Ready(Ok(total)),
+                Poll::Ready(done) => Poll::Ready(done.map(|()| total)),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tty(tty) => Pin::new(tty).poll_read(cx, to),
