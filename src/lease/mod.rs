@@ -1,7 +1,11 @@
 //! The leases of one exporter: who may use it, from when to when, and what happens at both ends.
 //!
-//! [`machine`] decides, pure and without a clock; one task that owns it carries its effects out.
+//! [`machine`] decides, pure and without a clock; [`runner`] is the task that owns it and carries its
+//! effects out; [`journal`] is what a crash leaves.
 
+pub mod hook;
+pub(crate) mod hooks;
 pub mod journal;
 pub mod machine;
+pub(crate) mod runner;
 pub mod safe_state;

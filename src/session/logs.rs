@@ -1,7 +1,9 @@
 //! Log lines of one exporter, for its clients.
 //!
-//! One ring with a cursor for each reader: a reader takes nothing from another one, and a slow one
-//! loses the oldest lines and is told how many.
+//! Two rings, one for what hooks print and one for everything else, so that a chatty driver never
+//! pushes out why a hook failed, nor a chatty hook what a driver said. Lines are numbered across
+//! both, and each reader has a cursor into each: it takes nothing from another reader, gets the lines
+//! in the order in which they came, and is told how many it lost when it is too slow.
 
 use std::{
     collections::VecDeque,
@@ -18,6 +20,10 @@ const KEPT: usize = 1024;
 const BACKLOG: u64 = 256;
 /// Longest line. More is a dump, not a log line, and would not fit a frame budget.
 const MAX_LINE: usize = 4096;
+/// Bytes of hook output kept for readers that come late: a long log of a failed boot, whole.
+const HOOK_BYTES: usize = 64 * 1024;
+/// Lines of hook output kept, since a line costs memory beyond its bytes: some 400 KiB with the bytes.
+const HOOK_LINES: usize = 2048;
 
 /// One log line.
 #[derive(Debug, Clone)]
@@ -53,19 +59,99 @@ impl From<LogLine> for LogStreamResponse {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// What hooks print.
+    Hook,
+    /// Everything else.
+    Other,
+}
+
+impl Kind {
+    fn of(source: LogSource) -> Self {
+        match source {
+            LogSource::BeforeLeaseHook | LogSource::AfterLeaseHook => Self::Hook,
+            _ => Self::Other,
+        }
+    }
+
+    fn lost(self, count: u64) -> LogLine {
+        let message = match self {
+            Self::Hook => format!("{count} lines of hook output were dropped: too much to keep"),
+            Self::Other => format!("{count} log lines were lost: this reader is too slow"),
+        };
+        LogLine {
+            severity: "WARNING",
+            message,
+            source: LogSource::System,
+            driver_type: None,
+            operation: None,
+            fields: Vec::new(),
+            time: SystemTime::now(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Ring {
-    lines: VecDeque<LogLine>,
-    /// Number of the oldest line kept.
+    /// Each with its number among all lines.
+    lines: VecDeque<(u64, LogLine)>,
+    /// Lines that were pushed out: the place of the oldest line kept.
     first: u64,
-    /// Lines before this number belong to an earlier lease and are not for readers of this one.
+    /// Text of the lines kept.
+    bytes: usize,
+    /// Lines before this place belong to an earlier lease and are not for readers of this one.
     epoch: u64,
+}
+
+impl Ring {
+    fn end(&self) -> u64 {
+        self.first + self.lines.len() as u64
+    }
+
+    fn push(&mut self, number: u64, line: LogLine, max_lines: usize, max_bytes: usize) {
+        self.bytes += line.message.len();
+        self.lines.push_back((number, line));
+        while self.lines.len() > max_lines || self.bytes > max_bytes {
+            let Some((_, oldest)) = self.lines.pop_front() else {
+                return;
+            };
+            self.bytes -= oldest.message.len();
+            self.first += 1;
+        }
+    }
+
+    /// The line at this place, or the oldest one if that was pushed out.
+    fn at(&self, place: u64) -> Option<&(u64, LogLine)> {
+        self.lines
+            .get(usize::try_from(place.saturating_sub(self.first)).ok()?)
+    }
+
+    /// What is at this place: a line, or how many were lost from here on.
+    fn take(&self, place: &mut u64, kind: Kind) -> Option<LogLine> {
+        if *place < self.first {
+            let lost = self.first - *place;
+            *place = self.first;
+            return Some(kind.lost(lost));
+        }
+        let (_, line) = self.at(*place)?;
+        *place += 1;
+        Some(line.clone())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Rings {
+    hook: Ring,
+    other: Ring,
+    /// Number of the next line.
+    next: u64,
 }
 
 /// The lines of one exporter.
 #[derive(Debug)]
 pub struct LogHub {
-    ring: Mutex<Ring>,
+    rings: Mutex<Rings>,
     /// Number of the next line.
     next: watch::Sender<u64>,
 }
@@ -73,7 +159,7 @@ pub struct LogHub {
 impl Default for LogHub {
     fn default() -> Self {
         Self {
-            ring: Mutex::default(),
+            rings: Mutex::default(),
             next: watch::Sender::new(0),
         }
     }
@@ -89,34 +175,39 @@ impl LogHub {
             line.message.truncate(end.unwrap_or_default());
             line.message.push('…');
         }
-        let Ok(mut ring) = self.ring.lock() else {
+        let Ok(mut rings) = self.rings.lock() else {
             return;
         };
-        if ring.lines.len() == KEPT {
-            ring.lines.pop_front();
-            ring.first += 1;
+        let number = rings.next;
+        rings.next += 1;
+        match Kind::of(line.source) {
+            Kind::Hook => rings.hook.push(number, line, HOOK_LINES, HOOK_BYTES),
+            Kind::Other => rings.other.push(number, line, KEPT, usize::MAX),
         }
-        ring.lines.push_back(line);
-        self.next.send_replace(ring.first + ring.lines.len() as u64);
+        self.next.send_replace(rings.next);
     }
 
     /// A lease begins or ends: its readers see nothing from before.
     pub fn new_epoch(&self) {
-        if let Ok(mut ring) = self.ring.lock() {
-            ring.epoch = ring.first + ring.lines.len() as u64;
+        if let Ok(mut rings) = self.rings.lock() {
+            rings.hook.epoch = rings.hook.end();
+            rings.other.epoch = rings.other.end();
         }
     }
 
-    /// A reader that starts with the last lines of this epoch.
+    /// A reader that starts with the last lines of this epoch: all that is kept of what its hooks
+    /// printed, in order with the last 256 of the others.
     pub fn reader(self: &Arc<Self>) -> LogReader {
-        let next = self.ring.lock().map_or(0, |ring| {
-            let end = ring.first + ring.lines.len() as u64;
-            end.saturating_sub(BACKLOG).max(ring.first).max(ring.epoch)
+        let (hook, other) = self.rings.lock().map_or((0, 0), |rings| {
+            let recent = rings.other.end().saturating_sub(BACKLOG);
+            let other = recent.max(rings.other.first).max(rings.other.epoch);
+            (rings.hook.epoch, other)
         });
         LogReader {
             hub: self.clone(),
             news: self.next.subscribe(),
-            next,
+            hook,
+            other,
         }
     }
 }
@@ -126,34 +217,34 @@ impl LogHub {
 pub struct LogReader {
     hub: Arc<LogHub>,
     news: watch::Receiver<u64>,
-    next: u64,
+    hook: u64,
+    other: u64,
 }
 
 impl LogReader {
     /// The next line; a line of its own tells how many were lost before it. Cancel-safe.
     pub async fn next(&mut self) -> Option<LogLine> {
-        let next = self.next;
-        self.news.wait_for(|end| *end > next).await.ok()?;
-        let ring = self.hub.ring.lock().ok()?;
-        if self.next < ring.first {
-            let lost = ring.first - self.next;
-            self.next = ring.first;
-            return Some(LogLine {
-                severity: "WARNING",
-                message: format!("{lost} log lines were lost: this reader is too slow"),
-                source: LogSource::System,
-                driver_type: None,
-                operation: None,
-                fields: Vec::new(),
-                time: SystemTime::now(),
-            });
+        loop {
+            // Seen before the look, so that a line that comes after it is news.
+            self.news.borrow_and_update();
+            if let Some(line) = self.take() {
+                return Some(line);
+            }
+            self.news.changed().await.ok()?;
         }
-        let line = ring
-            .lines
-            .get(usize::try_from(self.next - ring.first).ok()?)
-            .cloned();
-        self.next += 1;
-        line
+    }
+
+    fn take(&mut self) -> Option<LogLine> {
+        let rings = self.hub.rings.lock().ok()?;
+        let hook = rings.hook.at(self.hook).map(|(number, _)| *number);
+        let other = rings.other.at(self.other).map(|(number, _)| *number);
+        match (hook, other) {
+            (Some(hook), Some(other)) if other < hook => {
+                rings.other.take(&mut self.other, Kind::Other)
+            }
+            (Some(_), _) => rings.hook.take(&mut self.hook, Kind::Hook),
+            (None, _) => rings.other.take(&mut self.other, Kind::Other),
+        }
     }
 }
 
@@ -212,5 +303,57 @@ mod tests {
         let mut reader = hub.reader();
         hub.push(line(2));
         assert_eq!(take(&mut reader, 1).await, ["2"]);
+    }
+
+    fn printed(text: String) -> LogLine {
+        LogLine {
+            message: text,
+            source: LogSource::BeforeLeaseHook,
+            ..line(0)
+        }
+    }
+
+    #[tokio::test]
+    async fn other_lines_never_push_out_what_a_hook_printed_and_the_order_stays() {
+        let hub = Arc::new(LogHub::default());
+        hub.push(line(0));
+        hub.push(printed("first".into()));
+        (1..KEPT + 10).for_each(|n| hub.push(line(n)));
+        hub.push(printed("last".into()));
+        hub.push(line(9999));
+        let mut reader = hub.reader();
+        let lines = take(&mut reader, 258).await;
+        let others = (KEPT + 10 - 255..KEPT + 10).map(|n| n.to_string());
+        let mut wanted = vec!["first".to_owned()];
+        wanted.extend(others);
+        wanted.extend(["last".to_owned(), "9999".to_owned()]);
+        assert_eq!(lines, wanted);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_hook_output_is_bounded_counted_and_leaves_the_others_alone() {
+        let hub = Arc::new(LogHub::default());
+        hub.push(line(7));
+        let text = |n: usize| format!("{n:01024}");
+        (0..100).for_each(|n| hub.push(printed(text(n))));
+        assert_eq!(hub.rings.lock().unwrap().hook.bytes, HOOK_BYTES);
+        let lines = take(&mut hub.reader(), 66).await;
+        assert_eq!(lines[0], "7");
+        let told = "36 lines of hook output were dropped: too much to keep";
+        assert_eq!(lines[1], told);
+        assert_eq!(lines[2], text(36));
+        assert_eq!(lines[65], text(99));
+
+        (0..HOOK_LINES + 5).for_each(|_| hub.push(printed("y".into())));
+        assert_eq!(hub.rings.lock().unwrap().hook.lines.len(), HOOK_LINES);
+    }
+
+    #[tokio::test]
+    async fn hook_output_of_an_earlier_lease_is_not_shown() {
+        let hub = Arc::new(LogHub::default());
+        hub.push(printed("theirs".into()));
+        hub.new_epoch();
+        hub.push(printed("mine".into()));
+        assert_eq!(take(&mut hub.reader(), 1).await, ["mine"]);
     }
 }
