@@ -24,7 +24,7 @@ async fn after_lease_has_a_log_source_of_its_own() {
         grace: SOON,
     };
     rig.run_within(limits, &hook("echo x")).await;
-    let line = rig.reader.next().await.unwrap();
+    let line = rig.reader.next().now_or_never().flatten().unwrap();
     assert_eq!(line.source, LogSource::AfterLeaseHook);
 }
 
