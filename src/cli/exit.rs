@@ -13,6 +13,8 @@ pub enum Failure {
     Config(Vec<Diagnostics>),
     /// Something failed while running.
     Runtime(anyhow::Error),
+    /// The exporters ended with this code; the log has the reason.
+    Ended(u8),
 }
 
 impl Failure {
@@ -34,6 +36,7 @@ impl Failure {
                 }
                 ExitCode::from(2)
             }
+            Self::Ended(code) => ExitCode::from(code),
             Self::Runtime(error) => {
                 eprintln!("error: {error:#}");
                 ExitCode::from(1)

@@ -191,26 +191,13 @@ pub enum MissingDrivers {
 /// The parts of a configuration that this version cannot do yet. They were read and checked; ignoring them would
 /// leave a board unsafe without a word.
 pub fn not_yet(config: &ExporterConfig) -> Vec<Problem> {
-    let hooks = [
-        ("hooks.beforeLease", &config.hooks.before_lease),
-        ("hooks.afterLease", &config.hooks.after_lease),
-    ];
-    let hooks = hooks
-        .into_iter()
-        .filter_map(|(name, hook)| Some((name, hook.as_ref()?.span)));
-    let safe_state = config
-        .safe_state
-        .iter()
-        .map(|found| ("safeState", found.span));
     let interlocks = config
         .interlocks
         .iter()
         .map(|found| ("interlocks", found.span));
     let exit = Some(&config.exit_on_lease_end).filter(|found| found.value);
     let exit = exit.map(|found| ("exitOnLeaseEnd", found.span));
-    hooks
-        .chain(safe_state)
-        .chain(interlocks)
+    interlocks
         .chain(exit)
         .map(|(name, span)| {
             Problem::new(format!("`{name}` is not yet supported"), span)

@@ -214,6 +214,7 @@ impl Machine {
                     lease,
                     over: false,
                     verdict: Verdict::Well,
+                    inherited: false,
                 };
                 self.stuck(Hook::Before, ending, out);
             }
@@ -301,6 +302,7 @@ impl Machine {
                         lease,
                         over: false,
                         verdict,
+                        inherited: false,
                     },
                     out,
                 );

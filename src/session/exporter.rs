@@ -45,11 +45,7 @@ impl ExporterService for Exporter {
         let instance = self.0.instance(&uuid)?;
         let args = arguments(args)?;
         let session = &self.0.0;
-        session
-            .status
-            .ready()
-            .await
-            .map_err(|e| errors::status(&e))?;
+        self.0.ready().await?;
         let (key, resources) = (self.0.key(), session.resources.clone());
         let result = instance.call(&key, Some(resources), &method, args).await;
         let result = result.map_err(|error| errors::status(&error))?;
@@ -66,11 +62,7 @@ impl ExporterService for Exporter {
         let instance = self.0.instance(&uuid)?;
         let args = arguments(args)?;
         let session = &self.0.0;
-        session
-            .status
-            .ready()
-            .await
-            .map_err(|e| errors::status(&e))?;
+        self.0.ready().await?;
         let (key, resources) = (self.0.key(), session.resources.clone());
         let items = instance.streaming_call(&key, Some(resources), &method, args);
         let items = items.map_err(|error| errors::status(&error))?;

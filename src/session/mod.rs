@@ -76,10 +76,15 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// A session over `tree`.
-    pub fn new(tree: Arc<Tree>, status: Arc<StatusBoard>, logs: Arc<LogHub>) -> Self {
+    /// A session over `tree` for the clients of a lease, or for its hooks.
+    pub fn new(
+        tree: Arc<Tree>,
+        status: Arc<StatusBoard>,
+        logs: Arc<LogHub>,
+        kind: KeyKind,
+    ) -> Self {
         let tasks = TaskTracker::new();
-        let key = KeyOwner::issue(KeyKind::Client);
+        let key = KeyOwner::issue(kind);
         Self(Arc::new(Inner {
             tree,
             status,
@@ -132,8 +137,17 @@ impl Session {
         }
     }
 
-    fn key(&self) -> Key {
+    /// The key under which this session's work is done.
+    pub fn key(&self) -> Key {
         self.0.key.key()
+    }
+
+    /// Waits until driver work may start: hooks run before the lease is ready, clients do not.
+    async fn ready(&self) -> Result<(), Status> {
+        match self.0.key.key().kind() {
+            KeyKind::Client => self.0.status.ready().await.map_err(|e| errors::status(&e)),
+            KeyKind::Hook | KeyKind::Daemon => Ok(()),
+        }
     }
 
     /// The instance a client names.

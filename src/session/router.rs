@@ -78,11 +78,7 @@ impl Router {
     ) -> Result<Response<BoxStream<'static, Frame>>, Status> {
         let instance = self.0.instance(uuid)?;
         let session = &self.0.0;
-        session
-            .status
-            .ready()
-            .await
-            .map_err(|e| errors::status(&e))?;
+        self.0.ready().await?;
         let key = self.0.key();
         let stream = instance
             .stream(&key, method)

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::{Failure, Global, files};
 use crate::{
     config::{Settings, TcpAddress},
+    exporter::Directories,
     os::paths,
     telemetry,
 };
@@ -95,7 +96,11 @@ pub(super) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         let sockets = Sockets::of(&args, &config, one, &runtime_dir)?;
         planned.push((config, plan, sockets));
     }
-    serve::serve(planned, &state_dir, &clients)
+    let directories = Directories {
+        state: state_dir,
+        runtime: runtime_dir,
+    };
+    serve::serve(planned, &directories, &clients)
 }
 
 #[cfg(test)]

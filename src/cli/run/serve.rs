@@ -10,24 +10,25 @@
 //! All sockets are bound before any hardware is opened: a port in use must not be found after
 //! relays have moved.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::future::join_all;
-use tokio::{runtime, sync::oneshot, time::timeout};
+use tokio::{runtime, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::sockets::Sockets;
 use crate::{
-    cli::Failure, config::ExporterConfig, exporter::Exporter, os::signals::StopSignals,
-    telemetry::ClientLogs, tree::Plan,
+    cli::Failure,
+    config::ExporterConfig,
+    exporter::{Directories, Exporter},
+    os::signals::StopSignals,
+    telemetry::ClientLogs,
+    tree::{Plan, Tree},
 };
 
 /// Threads of one exporter for the odd blocking call of a library, such as a name look-up. Device
 /// work has threads of its own.
 const MAX_BLOCKING: usize = 4;
-/// How long exporters have after the second signal: connections fail at once, but a device may hang.
-const CUT_LIMIT: Duration = Duration::from_millis(500);
-
 /// Ends all exporters.
 #[derive(Clone, Default)]
 struct Stop {
@@ -42,13 +43,14 @@ struct Hosted {
     name: String,
     bound: oneshot::Receiver<Result<(), Failure>>,
     go: oneshot::Sender<()>,
-    done: oneshot::Receiver<()>,
+    /// The exit code.
+    done: oneshot::Receiver<u8>,
 }
 
 /// Serves the exporters until a signal, or until all of them have ended.
 pub(super) fn serve(
     planned: Vec<(ExporterConfig, Plan, Sockets)>,
-    state_dir: &Path,
+    directories: &Directories,
     clients: &Arc<ClientLogs>,
 ) -> Result<(), Failure> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
@@ -58,7 +60,7 @@ pub(super) fn serve(
         let stop = Stop::default();
         let mut hosted = Vec::new();
         for (config, plan, sockets) in planned {
-            hosted.push(host(config, plan, sockets, state_dir, clients, &stop)?);
+            hosted.push(host(config, plan, sockets, directories, clients, &stop)?);
         }
         let mut serving = Vec::new();
         for Hosted {
@@ -76,7 +78,7 @@ pub(super) fn serve(
 }
 
 async fn run(
-    serving: Vec<(String, oneshot::Sender<()>, oneshot::Receiver<()>)>,
+    serving: Vec<(String, oneshot::Sender<()>, oneshot::Receiver<u8>)>,
     mut signals: StopSignals,
     stop: Stop,
 ) -> Result<(), Failure> {
@@ -100,15 +102,24 @@ async fn run(
             tokio::select! {
                 ended = &mut serving => ended,
                 signal = signals.next() => {
-                    tracing::warn!(signal, "Stopping at once.");
+                    tracing::warn!(signal, "Stopping at once: hooks and clients are cut.");
                     stop.cut.cancel();
-                    // The threads still take their sockets away.
-                    timeout(CUT_LIMIT, &mut serving).await.unwrap_or_default()
+                    // What is left has its deadlines; who does not want to wait for them either
+                    // says so once more.
+                    tokio::select! {
+                        ended = &mut serving => ended,
+                        _ = signals.next() => Vec::new(),
+                    }
                 }
             }
         }
     };
-    ended.into_iter().collect()
+    // The worst of them is that of the process.
+    let codes: Result<Vec<u8>, Failure> = ended.into_iter().collect();
+    match codes?.into_iter().max() {
+        None | Some(0) => Ok(()),
+        Some(code) => Err(Failure::Ended(code)),
+    }
 }
 
 fn died(name: &str) -> Failure {
@@ -122,7 +133,7 @@ fn host(
     config: ExporterConfig,
     plan: Plan,
     sockets: Sockets,
-    state_dir: &Path,
+    directories: &Directories,
     clients: &Arc<ClientLogs>,
     stop: &Stop,
 ) -> Result<Hosted, Failure> {
@@ -130,7 +141,7 @@ fn host(
     let (bound_tx, bound) = oneshot::channel();
     let (go, go_rx) = oneshot::channel();
     let (done_tx, done) = oneshot::channel();
-    let (state_dir, clients, stop) = (state_dir.to_owned(), clients.clone(), stop.clone());
+    let (directories, clients, stop) = (directories.clone(), clients.clone(), stop.clone());
     let work = move || {
         let runtime = runtime::Builder::new_current_thread()
             .max_blocking_threads(MAX_BLOCKING)
@@ -144,25 +155,27 @@ fn host(
                 return;
             }
         };
-        runtime.block_on(async {
+        let code = runtime.block_on(async {
             let listeners = match sockets.bind().await {
                 Ok(listeners) => listeners,
                 Err(failure) => {
                     bound_tx.send(Err(failure)).ok();
-                    return;
+                    return 1;
                 }
             };
             bound_tx.send(Ok(())).ok();
             if go_rx.await.is_err() {
-                return;
+                return 1;
             }
-            let exporter = Exporter::open(&config, plan, &state_dir, clients).await;
-            announce(&config, &exporter, &sockets);
-            exporter.serve(listeners, stop.begin, stop.cut).await;
+            let exporter = Exporter::open(&config, plan, &directories, clients).await;
+            let announce = |tree: &Tree| announce(&config, tree, &sockets);
+            exporter
+                .serve(listeners, announce, stop.begin, stop.cut)
+                .await
         });
         // Threads that hang on a device end with the process.
         runtime.shutdown_background();
-        done_tx.send(()).ok();
+        done_tx.send(code).ok();
     };
     std::thread::Builder::new()
         .name(format!("rigd-{name}"))
@@ -176,9 +189,9 @@ fn host(
     })
 }
 
-fn announce(config: &ExporterConfig, exporter: &Exporter, sockets: &Sockets) {
+fn announce(config: &ExporterConfig, tree: &Tree, sockets: &Sockets) {
     use std::io::Write;
-    let power = exporter.first_with_client("jumpstarter_driver_power.client.PowerClient");
+    let power = first_with_client(tree, "jumpstarter_driver_power.client.PowerClient");
     let command = power.map_or_else(|| "--help".into(), |path| format!("{path} on"));
     let mut out = std::io::stdout().lock();
     let mut say = |line: &str| {
@@ -192,7 +205,16 @@ fn announce(config: &ExporterConfig, exporter: &Exporter, sockets: &Sockets) {
     for line in sockets.lines(&command) {
         say(&format!("  {line}"));
     }
-    for (path, reason) in exporter.unusable() {
+    for (path, reason) in tree.unusable() {
         say(&format!("  {path} cannot be used: {reason}"));
     }
+}
+
+/// The first instance with this client class, as `j` names it.
+fn first_with_client(tree: &Tree, client: &str) -> Option<String> {
+    let instances = tree.instances();
+    let found = instances
+        .iter()
+        .find(|i| i.blueprint().client() == client)?;
+    Some(found.path().replace('.', " "))
 }

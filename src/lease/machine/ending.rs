@@ -19,6 +19,8 @@ pub struct Ending {
     pub over: bool,
     /// How it ended.
     pub verdict: Verdict,
+    /// A process before this one was serving it.
+    pub inherited: bool,
 }
 
 /// How a lease ended.
@@ -53,6 +55,7 @@ impl Machine {
             lease,
             over,
             verdict: Verdict::Well,
+            inherited: false,
         };
         if hook_runs {
             out.push(Effect::CutHook(HOOK_GRACE));
@@ -141,7 +144,12 @@ impl Machine {
         let State::Releasing(ending) = &self.state else {
             return;
         };
-        let Ending { lease, verdict, .. } = ending.clone();
+        let Ending {
+            lease,
+            verdict,
+            inherited,
+            ..
+        } = ending.clone();
         self.finished = Some(lease.name.clone());
         out.push(Effect::Journal(Entry {
             lease,
@@ -151,7 +159,9 @@ impl Machine {
         match verdict {
             Verdict::Stuck => self.leave(1, out),
             Verdict::Failed { exit: true } => self.leave(3, out),
-            _ if self.stopping || self.policy.exit_on_lease_end => self.leave(0, out),
+            _ if self.stopping || (self.policy.exit_on_lease_end && !inherited) => {
+                self.leave(0, out)
+            }
             _ => {
                 let text = "Exporter available after lease release";
                 self.tell(ExporterStatus::Available, text, out);
@@ -271,6 +281,7 @@ impl Machine {
                     lease,
                     over,
                     verdict: Verdict::Well,
+                    inherited: true,
                 };
                 self.clean_up(ending, phase, out);
             }
@@ -286,6 +297,7 @@ impl Machine {
                     lease,
                     over: false,
                     verdict: Verdict::Well,
+                    inherited: true,
                 };
                 self.clean_up(ending, phase, out);
             }
