@@ -253,6 +253,22 @@ async fn a_client_that_was_there_before_the_stop_acts_no_more() {
 }
 
 #[test]
+fn a_hook_drives_the_exporter_with_the_released_j() {
+    let Some(venv) = support::python::venv() else {
+        return;
+    };
+    let j = venv.bin("j");
+    let rig = Rig::new(&format!(
+        "hooks:\n  beforeLease: {{script: '{} power on', onFailure: exit}}\n",
+        j.display()
+    ));
+    let daemon = rig.start();
+    daemon.expect_line("Exporter rig is ready");
+    let text = daemon.output.text();
+    assert!(text.contains("}: power on"), "{text}");
+}
+
+#[test]
 fn a_safe_state_that_leads_nowhere_is_refused_with_its_place() {
     let rig = Rig::new("safeState: [{call: powr.off}, [{call: power.of}, {call: mux.host}]]\n");
     let mut daemon = rig.start();
