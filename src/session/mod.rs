@@ -37,7 +37,7 @@ pub use status::StatusBoard;
 use crate::tree::Tree;
 use resource::ResourceTable;
 
-/// Largest message a client may send: gRPC's default, which the peers use as well.
+/// Largest message in both directions: gRPC's default, which the peers use as well.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// What `ExporterService` can be asked for.
@@ -100,8 +100,12 @@ impl Session {
     pub fn routes(&self) -> Routes {
         let exporter = ExporterServiceServer::new(exporter::Exporter(self.clone()));
         let router = RouterServiceServer::new(router::Router(self.clone()));
-        let exporter = exporter.max_decoding_message_size(MAX_MESSAGE);
-        let router = router.max_decoding_message_size(MAX_MESSAGE);
+        let exporter = exporter
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let router = router
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
         let unknown = || async {
             Status::unimplemented("Method not found!").into_http::<tonic::body::Body>()
         };

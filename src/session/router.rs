@@ -63,7 +63,7 @@ impl RouterService for Router {
             Target::Resource {
                 uuid,
                 x_jmp_content_encoding,
-            } => self.resource(&uuid, x_jmp_content_encoding, frames),
+            } => self.resource(&uuid, x_jmp_content_encoding, frames, small),
         }
     }
 }
@@ -96,13 +96,14 @@ impl Router {
         uuid: &str,
         encoding: Option<String>,
         frames: Frames,
+        small: Arc<SmallFrames>,
     ) -> Result<Response<BoxStream<'static, Frame>>, Status> {
         let instance = self.0.instance(uuid)?;
         let encoding = encoding.filter(|name| !name.is_empty());
         let known = Encoding::parse(encoding.as_deref()).is_ok();
         let table = &self.0.0.resources;
         let (id, frames) = table
-            .register(instance.uuid(), frames)
+            .register(instance.uuid(), frames, small)
             .map_err(|e| errors::status(&e))?;
         let handle = serde_json::json!({
             "kind": "client_stream",

@@ -16,8 +16,8 @@ use rigd_driver::DriverError;
 
 /// Streams of one connection that may stand still with tiny frames: what the budget holds.
 const MAX_STALLED: usize = 1;
-/// Mean frame size below which two full stream windows exceed the budget: 512 KiB of 48-byte
-/// messages (55 with framing) are 9 500 frames at 201, twice that is under a quarter of 16 MiB.
+/// Mean message size from which on a stalled stream is cheap: 512 KiB of 48-byte messages (55 with
+/// framing) are 9 500 frames at 201, an eighth of what one stream of single bytes costs.
 const TINY: usize = 48;
 /// Larger frames cost nothing, see above; counted in full, one transfer would hide thousands of
 /// single bytes after it.

@@ -10,7 +10,10 @@
 mod codec;
 mod presigned;
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use futures::{FutureExt, Stream, stream};
 use rigd_driver::{
@@ -31,6 +34,7 @@ pub(super) use codec::Encoding;
 use super::{
     errors,
     frames::{self, Frames, Uplink},
+    small_frames::{SmallFrames, Stalled},
 };
 
 /// Client streams that may wait for their call at once. A client opens one for each transfer.
@@ -73,9 +77,10 @@ impl ResourceTable {
 
     /// Registers a client stream for `instance`; gives its id and the response of the RPC.
     pub(super) fn register(
-        self: &std::sync::Arc<Self>,
+        self: &Arc<Self>,
         instance: Uuid,
         frames: Frames,
+        small: Arc<SmallFrames>,
     ) -> Result<
         (
             Uuid,
@@ -112,7 +117,7 @@ impl ResourceTable {
         let closed = closed.drop_guard();
         let key = self.key.clone();
         self.tasks.spawn(async move {
-            feed(frames, chunks, &gone, &key).await;
+            feed(frames, chunks, small, &gone, &key).await;
             drop(closed);
         });
         Ok((
@@ -136,7 +141,7 @@ impl ResourceTable {
 
 /// The client's RPC. When it ends, a resource that nobody used is forgotten.
 struct Rpc {
-    table: std::sync::Arc<ResourceTable>,
+    table: Arc<ResourceTable>,
     entry: (Uuid, Uuid),
     /// Cancelled when the client sends no more.
     closed: CancellationToken,
@@ -155,7 +160,13 @@ impl Drop for Rpc {
 
 /// Moves a client's frames into the upload. Only GOAWAY ends it well. Ends with the RPC or the key,
 /// whatever the client and the driver do.
-async fn feed(mut frames: Frames, chunks: ChunkSender, gone: &CancellationToken, key: &Key) {
+async fn feed(
+    mut frames: Frames,
+    chunks: ChunkSender,
+    small: Arc<SmallFrames>,
+    gone: &CancellationToken,
+    key: &Key,
+) {
     let ended = async || {
         // cancel-safe: both arms only wait. The key comes first: when it ends, so does the RPC,
         // and "the client went away" would be wrong.
@@ -166,31 +177,49 @@ async fn feed(mut frames: Frames, chunks: ChunkSender, gone: &CancellationToken,
         }
     };
     // cancel-safe: after the first arm the frames are not read again.
-    let error = tokio::select! {
+    let outcome = tokio::select! {
         biased;
-        error = ended() => Some(error),
-        error = pump(&mut frames, &chunks) => error,
-    };
-    match error {
-        // A driver that is gone has what it wants.
-        Some(error) => _ = chunks.fail(error).now_or_never(),
-        None => {
-            tokio::select! {
-                _ = ended() => {}
-                () = async { chunks.end().await; frames.swallow().await } => {}
-            }
+        error = ended() => {
+            // A driver that has not taken what is there already will not miss the reason.
+            chunks.fail(error).now_or_never();
+            return;
         }
+        outcome = pump(&mut frames, &chunks, small) => outcome,
+    };
+    let last = async {
+        match outcome {
+            Ok(()) => chunks.end().await,
+            Err(error) => chunks.fail(error).await,
+        };
+    };
+    // What the client still sends is read beside, so that it never stands still.
+    tokio::select! {
+        _ = ended() => {}
+        _ = async { tokio::join!(last, frames.swallow()) } => {}
     }
 }
 
-/// Until the data is complete (`None`) or broken. A driver that is gone lets the rest fall.
-async fn pump(frames: &mut Frames, chunks: &ChunkSender) -> Option<DriverError> {
+/// Until the data is complete, or broken. A driver that is gone lets the rest fall.
+async fn pump(
+    frames: &mut Frames,
+    chunks: &ChunkSender,
+    small: Arc<SmallFrames>,
+) -> Result<(), DriverError> {
+    let mut stalled = Stalled::new(small);
     loop {
         match frames.next().await {
             Uplink::Data(bytes) if bytes.is_empty() => {}
-            Uplink::Data(bytes) => _ = chunks.send(bytes).await,
-            Uplink::Goaway => return None,
-            Uplink::Closed | Uplink::Broken(_) => return Some(went_away()),
+            Uplink::Data(bytes) => {
+                stalled.count(bytes.len());
+                let mut send = std::pin::pin!(chunks.send(bytes));
+                if futures::poll!(&mut send).is_pending() {
+                    stalled.waits(true)?;
+                    send.await;
+                    stalled.waits(false)?;
+                }
+            }
+            Uplink::Goaway => return Ok(()),
+            Uplink::Closed | Uplink::Broken(_) => return Err(went_away()),
         }
     }
 }
