@@ -20,7 +20,7 @@ use crate::{
     config::{self, ExporterConfig, Spanned},
     lease::{
         hook,
-        hooks::{Hooks, STANDALONE},
+        hooks::{Hooks, RUN, STANDALONE},
         journal::Journal,
         machine::{HookPolicy, Lease, OnFailure, Policy},
         runner::{Runner, Setup},
@@ -188,7 +188,7 @@ impl Exporter {
 /// before for good.
 fn standalone() -> Lease {
     Lease {
-        name: format!("{STANDALONE}-{}", uuid::Uuid::new_v4()),
+        name: format!("{STANDALONE}{RUN}{}", uuid::Uuid::new_v4()),
         client: String::new(),
     }
 }

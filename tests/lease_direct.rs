@@ -144,21 +144,27 @@ async fn calls_are_held_until_before_lease_is_over_and_after_lease_runs_at_the_e
     );
 }
 
-#[test]
-fn a_hook_that_fails_ends_the_run_as_its_policy_says() {
-    for (policy, code) in [("exit", 3), ("endLease", 3)] {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_that_fails_ends_the_run_as_its_policy_says_and_a_client_sees_it() {
+    for policy in ["exit", "endLease"] {
         let hooks = format!(
-            "hooks:\n  beforeLease: {{script: exit 7, onFailure: {policy}}}\n  \
-             afterLease: {{script: echo after >> @DIR@/trace}}\nsafeState: [{{call: power.off}}]\n"
+            "hooks:\n  beforeLease:\n    script: 'while [ ! -e @DIR@/go ]; do sleep 0.01; done; exit 7'\n    \
+             onFailure: {policy}\n  afterLease: {{script: echo after >> @DIR@/trace}}\n\
+             safeState: [{{call: power.off}}]\n"
         );
         let rig = Rig::new(&hooks);
         let mut daemon = rig.start();
-        assert_eq!(
-            daemon.ended(SOON).code(),
-            Some(code),
-            "{}",
-            daemon.output.text()
-        );
+        let client = rig.connect().await;
+        rig.touch("go");
+        within(SOON, "the failure to be seen", async {
+            // As often as the released client asks.
+            while client.status().await.unwrap().state != ExporterStatus::BeforeLeaseHookFailed {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        let code = daemon.ended(SOON).code();
+        assert_eq!(code, Some(3), "{}", daemon.output.text());
         assert_eq!(
             rig.trace(),
             "",
@@ -201,6 +207,29 @@ fn a_stop_interrupts_before_lease_and_a_second_one_cuts_after_lease() {
         daemon.output.text()
     );
     assert_eq!(rig.trace(), "before\nafter\n");
+}
+
+#[test]
+fn two_signals_at_once_leave_after_lease_out_and_safe_state_in() {
+    let rig = Rig::new(
+        "hooks:\n  beforeLease: {script: 'echo before >> @DIR@/trace; sleep 100'}\n  \
+         afterLease: {script: 'sleep 1; echo after >> @DIR@/trace'}\nsafeState: [{call: power.off}]\n",
+    );
+    let mut daemon = rig.start();
+    rig.until("beforeLease", || rig.trace().contains("before"));
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::INT);
+    assert_eq!(
+        daemon.ended(SOON).code(),
+        Some(0),
+        "{}",
+        daemon.output.text()
+    );
+    assert_eq!(rig.trace(), "before\n");
+    assert!(
+        daemon.output.text().contains("power off"),
+        "safeState did not run"
+    );
 }
 
 #[test]

@@ -28,6 +28,8 @@ use crate::{
 
 /// What hooks are told as the name of the lease when there is no controller.
 pub(crate) const STANDALONE: &str = "standalone";
+/// Stands between that and what tells runs apart; no name of a controller holds it.
+pub(crate) const RUN: char = '/';
 
 /// The hooks of an exporter.
 #[derive(Debug)]
@@ -107,8 +109,7 @@ impl Hooks {
                 .boxed();
         }
         // A run without a controller has a name of its own each time, which is of no use to people.
-        let direct = lease.name.starts_with(STANDALONE);
-        let name = if direct { STANDALONE } else { &lease.name };
+        let name = lease.name.split(RUN).next().unwrap_or(STANDALONE);
         let cx = HookContext {
             kind,
             lease: name.to_owned(),

@@ -7,6 +7,10 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,10 +20,20 @@ use super::machine::{Entry, Lease, Phase};
 /// Largest file that is read: an entry has a few hundred bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// The journal of one exporter.
+/// The journal of one exporter. Clones share one order: a write that was overtaken by a later one,
+/// because the disk did not answer in time, changes nothing any more.
 #[derive(Debug, Clone)]
 pub struct Journal {
     path: PathBuf,
+    order: Arc<Order>,
+    number: u64,
+}
+
+#[derive(Debug, Default)]
+struct Order {
+    latest: AtomicU64,
+    /// Held while a file is replaced.
+    writing: Mutex<()>,
 }
 
 /// The file's form. Fields are added, never changed.
@@ -66,6 +80,17 @@ impl Journal {
     pub fn new(state_dir: &Path) -> Self {
         Self {
             path: state_dir.join("lease.json"),
+            order: Arc::default(),
+            number: 0,
+        }
+    }
+
+    /// The journal for the next entry. Called in the order of the entries, before each is written.
+    pub fn next(&self) -> Self {
+        let number = self.order.latest.fetch_add(1, Ordering::SeqCst) + 1;
+        Self {
+            number,
+            ..self.clone()
         }
     }
 
@@ -98,6 +123,14 @@ impl Journal {
 
     /// Replaces the entry; when this returns it is on the disk. Blocks.
     pub fn write(&self, entry: &Entry) -> io::Result<()> {
+        let _one = self
+            .order
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.number < self.order.latest.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         let written = Written {
             lease: entry.lease.name.clone(),
             client: entry.lease.client.clone(),
@@ -137,6 +170,16 @@ mod tests {
             journal.write(&entry(phase)).unwrap();
             assert_eq!(journal.read().unwrap(), Some(entry(phase)));
         }
+    }
+
+    #[test]
+    fn a_write_that_was_overtaken_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::new(dir.path());
+        let (slow, fast) = (journal.next(), journal.next());
+        fast.write(&entry(Phase::After)).unwrap();
+        slow.write(&entry(Phase::Ready)).unwrap();
+        assert_eq!(journal.read().unwrap(), Some(entry(Phase::After)));
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Machine {
     /// The lease that ended last: the controller may go on naming it for a while.
     finished: Option<String>,
     stopping: bool,
+    /// Asked to stop more than once: hooks are cut, also those to come.
+    hurried: bool,
     deadline: u64,
 }
 
@@ -83,6 +85,7 @@ impl Machine {
             wanted: None,
             finished,
             stopping: false,
+            hurried: false,
             deadline: 0,
         }
     }
@@ -203,6 +206,10 @@ impl Machine {
                 // An instance that hangs is not a reason to refuse the others.
                 *prepared = true;
                 self.prepared(out);
+                if matches!(self.state, State::Preparing { .. }) {
+                    // No tunnels yet: only the link can change that, or the end of the lease.
+                    self.arm(INSTANCES, out);
+                }
             }
             (State::BeforeHook { .. }, Event::HookEnded(Hook::Before, outcome)) => {
                 self.before_ended(outcome, out);
@@ -318,6 +325,7 @@ impl Machine {
 
     fn stop(&mut self, out: &mut Vec<Effect>) {
         let again = std::mem::replace(&mut self.stopping, true);
+        self.hurried |= again;
         match &mut self.state {
             State::Available => self.leave(0, out),
             State::Unknown { left } => {

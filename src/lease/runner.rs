@@ -22,7 +22,7 @@ use tracing::Instrument;
 use super::{
     hooks::Hooks,
     journal::Journal,
-    machine::{Effect, Entry, Event, Lease, Machine, Policy, State},
+    machine::{Effect, Entry, Event, Lease, Machine, Policy, State, Verdict},
     safe_state::SafeState,
 };
 use crate::{
@@ -109,8 +109,9 @@ impl Runner {
                         continue;
                     }
                 }
-                // Nobody waits for the end of a lease that lasts as long as the run.
-                State::Lingering(_) => {
+                // Nobody waits for the good end of a lease that lasts as long as the run. A failure
+                // stays for clients to see.
+                State::Lingering(ending) if ending.inherited || ending.verdict == Verdict::Well => {
                     self.tell(Event::FinalStatusRead).await;
                     continue;
                 }
@@ -158,7 +159,7 @@ impl Runner {
         match effect {
             Effect::Journal(entry) => {
                 if let Some(journal) = &self.setup.journal {
-                    write(journal.clone(), entry).await;
+                    write(journal.next(), entry).await;
                 }
                 None
             }
@@ -224,7 +225,8 @@ impl Runner {
                 None
             }
             Effect::Arm(number, after) => {
-                self.deadline = Some((number, Instant::now() + after));
+                // A time beyond what a clock can hold is no deadline.
+                self.deadline = Instant::now().checked_add(after).map(|at| (number, at));
                 None
             }
         }

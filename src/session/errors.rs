@@ -11,6 +11,7 @@
 //! | a bound was reached | RESOURCE_EXHAUSTED |
 //! | deadline on hardware | DEADLINE_EXCEEDED |
 //! | ability the device has not | UNIMPLEMENTED |
+//! | the caller went away, or a stream was closed by somebody else | CANCELLED |
 
 use rigd_driver::DriverError;
 use tonic::{Code, Status};

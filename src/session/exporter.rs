@@ -81,10 +81,11 @@ impl ExporterService for Exporter {
         let over = self.0.0.over.clone();
         let lines = stream::unfold(Some((reader, over)), |state| async move {
             let (mut reader, over) = state?;
-            // cancel-safe: both arms only wait.
+            // cancel-safe: both arms only wait. Lines first: the last ones are of afterLease.
             let line = tokio::select! {
-                () = over.cancelled() => None,
+                biased;
                 line = reader.next() => line,
+                () = over.cancelled() => None,
             };
             Some(match line {
                 Some(line) => (Ok(line.into()), Some((reader, over))),

@@ -20,6 +20,9 @@ const KEPT: usize = 1024;
 const BACKLOG: u64 = 256;
 /// Longest line. More is a dump, not a log line, and would not fit a frame budget.
 const MAX_LINE: usize = 4096;
+/// Fields kept of a line, and the longest of each: what upstream's telemetry takes.
+const MAX_FIELDS: usize = 16;
+const MAX_FIELD: usize = 256;
 /// Bytes of hook output kept for readers that come late: a long log of a failed boot, whole.
 const HOOK_BYTES: usize = 64 * 1024;
 /// Lines of hook output kept, since a line costs memory beyond its bytes: some 400 KiB with the bytes.
@@ -168,12 +171,11 @@ impl Default for LogHub {
 impl LogHub {
     /// Adds a line. Never blocks: it is called from where the event happens.
     pub fn push(&self, mut line: LogLine) {
-        if line.message.len() > MAX_LINE {
-            let end = (0..=MAX_LINE)
-                .rev()
-                .find(|at| line.message.is_char_boundary(*at));
-            line.message.truncate(end.unwrap_or_default());
-            line.message.push('…');
+        cut(&mut line.message, MAX_LINE);
+        line.fields.truncate(MAX_FIELDS);
+        for (name, value) in &mut line.fields {
+            cut(name, MAX_FIELD);
+            cut(value, MAX_FIELD);
         }
         let Ok(mut rings) = self.rings.lock() else {
             return;
@@ -245,6 +247,15 @@ impl LogReader {
             (Some(_), _) => rings.hook.take(&mut self.hook, Kind::Hook),
             (None, _) => rings.other.take(&mut self.other, Kind::Other),
         }
+    }
+}
+
+/// Cuts a text at a character border, and shows that it did.
+fn cut(text: &mut String, max: usize) {
+    if text.len() > max {
+        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or_default());
+        text.push('…');
     }
 }
 

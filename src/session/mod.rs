@@ -149,7 +149,16 @@ impl Session {
     /// Waits until driver work may start: hooks run before the lease is ready, clients do not.
     async fn ready(&self) -> Result<(), Status> {
         match self.0.key.key().kind() {
-            KeyKind::Client => self.0.status.ready().await.map_err(|e| errors::status(&e)),
+            KeyKind::Client => {
+                let key = self.key();
+                // cancel-safe: both arms only wait. The key first: what is held when it goes is
+                // refused for that reason.
+                tokio::select! {
+                    biased;
+                    fenced = key.revoked() => Err(errors::status(&fenced.into())),
+                    ready = self.0.status.ready() => ready.map_err(|e| errors::status(&e)),
+                }
+            }
             KeyKind::Hook | KeyKind::Daemon => Ok(()),
         }
     }

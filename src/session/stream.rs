@@ -53,6 +53,8 @@ pub(super) fn serve(
     let gone = CancellationToken::new();
     let guard = gone.clone().drop_guard();
     let downlink_key = key.clone();
+    let closed = CancellationToken::new();
+    let uplink_closed = closed.clone();
     tasks.spawn(async move {
         let mut uplink = UplinkTask {
             frames,
@@ -60,10 +62,12 @@ pub(super) fn serve(
             boundaries,
             small,
         };
-        // cancel-safe: the stream is of no use after either of the first two.
+        // cancel-safe: the stream is of no use after either of the first two. The key first: nothing
+        // reaches a device without a live one.
         let outcome = tokio::select! {
-            () = gone.cancelled() => None,
+            biased;
             fenced = key.revoked() => Some(Err(fenced.into())),
+            () = gone.cancelled() => None,
             outcome = uplink.run() => Some(outcome),
         };
         if let Some(outcome) = outcome {
@@ -73,6 +77,7 @@ pub(super) fn serve(
             // is dropped only with the call, since some devices take its drop for the client's
             // death.
             tokio::select! { () = gone.cancelled() => {}, () = uplink.frames.swallow() => {} }
+            uplink_closed.cancel();
             gone.cancelled().await;
         }
         let UplinkTask {
@@ -85,13 +90,16 @@ pub(super) fn serve(
             _ = timeout(LAST_FRAMES, frames.drain()) => {}
         }
     });
-    let key = downlink_key;
+    let call = Call {
+        key: downlink_key,
+        closed,
+        _guard: guard,
+    };
     let state = Downlink::Open {
         reader,
         uplink,
         uplink_done: false,
-        key,
-        guard,
+        call,
     };
     stream::unfold(state, Downlink::next)
 }
@@ -159,18 +167,26 @@ fn broken(status: &Status) -> DriverError {
 
 type Reader = stream::BoxStream<'static, Result<bytes::Bytes, DriverError>>;
 
+/// What lasts as long as the call.
+struct Call {
+    key: Key,
+    /// Cancelled when the client sends no more.
+    closed: CancellationToken,
+    // Tells the uplink that the call is over.
+    _guard: DropGuard,
+}
+
 enum Downlink {
     Open {
         reader: Reader,
         uplink: oneshot::Receiver<Result<(), DriverError>>,
         uplink_done: bool,
-        key: Key,
-        guard: DropGuard,
+        call: Call,
     },
     /// GOAWAY is sent; the call lasts until the client's direction is over as well.
     Ending {
         uplink: Option<oneshot::Receiver<Result<(), DriverError>>>,
-        guard: DropGuard,
+        call: Call,
     },
     Over,
 }
@@ -182,19 +198,21 @@ impl Downlink {
                 mut reader,
                 mut uplink,
                 mut uplink_done,
-                key,
-                guard,
+                call,
             } => loop {
                 // cancel-safe: the arms only take what is there. The key comes first: devices end
                 // their streams with it, which would look like an end of the data.
                 let item = tokio::select! {
                     biased;
-                    fenced = key.revoked() => return Some(end(&fenced.into())),
+                    fenced = call.key.revoked() => return Some(end(&fenced.into())),
                     outcome = &mut uplink, if !uplink_done => {
                         uplink_done = true;
                         match outcome {
                             Ok(Err(error)) => return Some(end(&error)),
-                            Ok(Ok(())) | Err(_) => continue,
+                            Ok(Ok(())) => continue,
+                            // The device's side failed unexpectedly; a console that takes no
+                            // input without a word would be worse than its end.
+                            Err(_) => return Some(end(&input_failed())),
                         }
                     }
                     item = reader.next() => item,
@@ -205,30 +223,38 @@ impl Downlink {
                             reader,
                             uplink,
                             uplink_done,
-                            key,
-                            guard,
+                            call,
                         };
                         (Ok(frames::data(bytes)), open)
                     }
                     Some(Err(error)) => end(&error),
                     None => {
                         let uplink = (!uplink_done).then_some(uplink);
-                        (Ok(frames::goaway()), Self::Ending { uplink, guard })
+                        (Ok(frames::goaway()), Self::Ending { uplink, call })
                     }
                 });
             },
-            Self::Ending { uplink, guard } => {
-                if let Some(uplink) = uplink
-                    && let Ok(Err(error @ DriverError::Fenced(_))) = uplink.await
-                {
-                    return Some(end(&error));
+            Self::Ending { uplink, call } => {
+                match uplink?.await {
+                    Ok(Err(error @ DriverError::Fenced(_))) => Some(end(&error)),
+                    // The device takes no more; what the client still sends is swallowed.
+                    Ok(Err(_)) => tokio::select! {
+                        biased;
+                        fenced = call.key.revoked() => Some(end(&fenced.into())),
+                        () = call.closed.cancelled() => None,
+                    },
+                    Ok(Ok(())) | Err(_) => None,
                 }
-                drop(guard);
-                None
             }
             Self::Over => None,
         }
     }
+}
+
+fn input_failed() -> DriverError {
+    DriverError::Unknown(
+        "the input of the stream failed unexpectedly; the daemon's log has the place".into(),
+    )
 }
 
 fn end(error: &DriverError) -> (Result<StreamResponse, Status>, Downlink) {

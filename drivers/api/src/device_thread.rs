@@ -81,6 +81,10 @@ impl DeviceThread {
         let (tx, rx) = oneshot::channel();
         let span = tracing::Span::current();
         let job = Box::new(move || {
+            // An opening that was given up while it waited here must not act later.
+            if tx.is_closed() {
+                return;
+            }
             let outcome = catch_unwind(AssertUnwindSafe(|| span.in_scope(job)));
             tx.send(outcome.unwrap_or_else(|_| Err(OpenError::Faulty(panicked().to_string()))))
                 .ok();

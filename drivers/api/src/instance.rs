@@ -325,6 +325,7 @@ impl Instance {
                 let transfer = mode == Mode::Transfer;
                 // cancel-safe: both arms only wait.
                 Some(tokio::select! {
+                    biased;
                     fenced = key.revoked() => return Err(fenced.into()),
                     turn = self.shared.queue.acquire(method, transfer, cancel.clone()) => turn?,
                 })
@@ -341,10 +342,12 @@ impl Instance {
         };
         let shared = self.shared.clone();
         let call = Call::new(method, key.clone(), resources, shared, turn, cancel);
-        let work = AssertUnwindSafe(driver.call(call, args)).catch_unwind();
+        // In the block, so that a panic before the first await is caught as well.
+        let work = AssertUnwindSafe(async { driver.call(call, args).await }).catch_unwind();
         // The driver's future is dropped when its lease ends: async work stops at its next await,
         // blocking work sees the revoked key.
         let outcome = tokio::select! {
+            biased;
             fenced = key.revoked() => Err(fenced.into()),
             outcome = work.instrument(span) => outcome.unwrap_or_else(|_| Err(panicked())),
         };
@@ -369,7 +372,8 @@ impl Instance {
         let gone = cancel.clone().drop_guard();
         let shared = self.shared.clone();
         let call = Call::new(method, key.clone(), resources, shared, None, cancel);
-        let items = self.span.in_scope(|| driver.streaming(call, args))?;
+        let start = AssertUnwindSafe(|| self.span.in_scope(|| driver.streaming(call, args)));
+        let items = std::panic::catch_unwind(start).unwrap_or_else(|_| Err(panicked()))?;
         let live = Live {
             items,
             key: key.clone(),
@@ -390,9 +394,10 @@ impl Instance {
         let gone = cancel.clone().drop_guard();
         let shared = self.shared.clone();
         let call = Call::new(method, key.clone(), None, shared, None, cancel);
-        let work = AssertUnwindSafe(driver.stream(call)).catch_unwind();
+        let work = AssertUnwindSafe(async { driver.stream(call).await }).catch_unwind();
         // cancel-safe: an opening that is dropped gives no stream.
         let stream = tokio::select! {
+            biased;
             fenced = key.revoked() => return Err(fenced.into()),
             opened = work.instrument(self.span.clone()) => {
                 opened.unwrap_or_else(|_| Err(panicked()))?
@@ -450,11 +455,12 @@ impl Instance {
             }
             Err(_) => return,
         };
-        if let Some(driver) = driver
-            && timeout(LEASE_STEP_LIMIT, driver.close()).await.is_err()
-        {
-            self.span
-                .in_scope(|| tracing::warn!("Instance did not close in time."));
+        if let Some(driver) = driver {
+            let close = async {
+                driver.close().await;
+                Ok(())
+            };
+            self.lease_step("close", close).await;
         }
         if let Some(tasks) = tasks {
             tasks.close().await;
@@ -525,6 +531,7 @@ impl Live {
         let next = AssertUnwindSafe(self.items.next()).catch_unwind();
         // cancel-safe: after `revoked` the stream is not polled again.
         let item = tokio::select! {
+            biased;
             fenced = self.key.revoked() => return Some((Err(fenced.into()), None)),
             item = next.instrument(self.span.clone()) => item,
         };

@@ -218,7 +218,8 @@ impl Download {
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), DriverError> {
         match self.chunks.send(Ok(bytes)).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(self.lost()),
+            // The far side is going down; its reason is on the way, if it has one.
+            Err(_) => Err(outcome((&mut self.outcome).await)),
         }
     }
 
@@ -226,16 +227,11 @@ impl Download {
     pub fn blocking_write(&mut self, bytes: Bytes) -> Result<(), DriverError> {
         match self.chunks.blocking_send(Ok(bytes)) {
             Ok(()) => Ok(()),
-            Err(_) => Err(self.lost()),
-        }
-    }
-
-    fn lost(&mut self) -> DriverError {
-        match self.outcome.try_recv() {
-            Ok(Err(error)) => error,
-            _ => DriverError::Unavailable(
-                "download broken: the client went away before the end of the data".into(),
-            ),
+            Err(_) => {
+                let (_, spent) = tokio::sync::oneshot::channel();
+                let told = std::mem::replace(&mut self.outcome, spent);
+                Err(outcome(told.blocking_recv()))
+            }
         }
     }
 
@@ -256,5 +252,17 @@ impl Download {
                 "download broken: the client went away before the end of the data".into(),
             ))
         })
+    }
+}
+
+/// Why a download broke, as its far side told.
+fn outcome(
+    told: Result<Result<(), DriverError>, tokio::sync::oneshot::error::RecvError>,
+) -> DriverError {
+    match told {
+        Ok(Err(error)) => error,
+        _ => DriverError::Unavailable(
+            "download broken: the client went away before the end of the data".into(),
+        ),
     }
 }

@@ -188,13 +188,19 @@ fn read_passphrase(path: &Path) -> Result<Passphrase, Failure> {
     let read = || {
         let mut text = String::new();
         std::fs::File::open(path)?
-            .take(MAX_PASSPHRASE)
+            .take(MAX_PASSPHRASE + 1)
             .read_to_string(&mut text)?;
         std::io::Result::Ok(text)
     };
     let text = read()
         .with_context(|| format!("cannot read passphrase file {}", path.display()))
         .map_err(Failure::Usage)?;
+    if text.len() as u64 > MAX_PASSPHRASE {
+        return Err(Failure::usage(format!(
+            "passphrase file {}: more than {MAX_PASSPHRASE} bytes, so this is no passphrase",
+            path.display()
+        )));
+    }
     Passphrase::from_file_text(&text)
         .map_err(|error| Failure::usage(format!("passphrase file {}: {error}", path.display())))
 }

@@ -83,6 +83,9 @@ impl Machine {
             out,
         );
         out.push(Effect::RunHook(Hook::After, lease));
+        if self.hurried {
+            out.push(Effect::CutHook(Duration::ZERO));
+        }
         self.arm(after.timeout + HOOK_MARGIN, out);
         self.state = State::AfterHook(ending);
     }

@@ -40,6 +40,10 @@ use super::{
 /// Client streams that may wait for their call at once. A client opens one for each transfer.
 const MAX_WAITING: usize = 256;
 
+/// Largest piece handed to a driver: what peers send at once. A frame may have 4 MiB, and the pieces
+/// that wait are counted, not weighed.
+const PIECE: usize = 64 * 1024;
+
 /// A client stream that no call has used yet.
 struct Waiting {
     upload: Upload,
@@ -208,14 +212,16 @@ async fn pump(
     let mut stalled = Stalled::new(small);
     loop {
         match frames.next().await {
-            Uplink::Data(bytes) if bytes.is_empty() => {}
-            Uplink::Data(bytes) => {
+            Uplink::Data(mut bytes) => {
                 stalled.count(bytes.len());
-                let mut send = std::pin::pin!(chunks.send(bytes));
-                if futures::poll!(&mut send).is_pending() {
-                    stalled.waits(true)?;
-                    send.await;
-                    stalled.waits(false)?;
+                while !bytes.is_empty() {
+                    let piece = bytes.split_to(bytes.len().min(PIECE));
+                    let mut send = std::pin::pin!(chunks.send(piece));
+                    if futures::poll!(&mut send).is_pending() {
+                        stalled.waits(true)?;
+                        send.await;
+                        stalled.waits(false)?;
+                    }
                 }
             }
             Uplink::Goaway => return Ok(()),
@@ -264,6 +270,7 @@ impl Response {
         let ended = matches!(self, Self::Ended { .. });
         // cancel-safe: after the first arm the call is over.
         tokio::select! {
+            biased;
             fenced = key.revoked() => (!ended).then(|| fail(&fenced.into())),
             frame = self.frame() => frame,
         }
