@@ -8,6 +8,7 @@
 //! `docs/writing-a-driver.md` walks through a real one.
 
 mod args;
+mod blueprint;
 mod byte_ring;
 mod byte_stream;
 mod call;
@@ -21,20 +22,23 @@ mod fenced_stream;
 mod instance;
 mod interface;
 mod key;
+mod open_cx;
 mod queue;
 mod resource;
 mod task_scope;
 
 pub use async_trait::async_trait;
+pub use blueprint::Blueprint;
 pub use byte_ring::{ByteRing, RingReader};
 pub use byte_stream::{Boundaries, ByteSink, ByteStream};
 pub use call::Call;
-pub use driver::{Blueprint, Child, Driver, HealthHandle, OpenCx};
+pub use driver::{Child, Driver};
 pub use echo::echo_stream;
 pub use error::{ConfigError, DriverError, OpenError};
 pub use instance::{Health, Instance, InstanceConfig};
 pub use interface::{CallHandler, Interface, MethodKind, Mode, StreamHandler, StreamingHandler};
 pub use key::{Fenced, Key, KeyKind, KeyOwner};
+pub use open_cx::{HealthHandle, OpenCx};
 pub use resource::{
     ChunkSender, Download, DownloadSource, PresignedMethod, ResourceHandle, Resources, Upload,
     download_channel, upload_channel,

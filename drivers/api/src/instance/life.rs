@@ -1,0 +1,183 @@
+//! Opening, losing, leasing and closing: what happens to the driver of an instance between calls.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::{Health, Instance};
+use crate::{
+    DriverError, HealthHandle, OpenCx, OpenError, TaskScope, blueprint::Opened,
+    device_thread::panicked,
+};
+
+/// How long one attempt to open hardware may take before the instance counts as faulty.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+/// How long a driver has for its part of a lease's start or end, and to close.
+const LEASE_STEP_LIMIT: Duration = Duration::from_secs(10);
+/// Shortest and longest wait between two attempts to open absent hardware.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+impl Instance {
+    /// Opens the hardware once, and from then on again with back-off whenever it is not ready.
+    /// Returns after the first attempt, at most 10 s later.
+    pub async fn start(self: &Arc<Self>) {
+        let mut health = self.health.subscribe();
+        self.try_open().await;
+        let me: Weak<Self> = Arc::downgrade(self);
+        self.supervisor.spawn(async move {
+            let mut wait = RETRY.0;
+            loop {
+                // The instance's own task ends with the instance, so the sender is there.
+                let lost = health.wait_for(|h| *h != Health::Ready).await.is_ok();
+                if !lost {
+                    return;
+                }
+                tokio::time::sleep(wait).await;
+                let Some(me) = me.upgrade() else { return };
+                wait = if me.try_open().await {
+                    RETRY.0
+                } else {
+                    (wait * 2).min(RETRY.1)
+                };
+            }
+        });
+    }
+
+    /// One attempt; tells whether the instance is ready afterwards.
+    async fn try_open(self: &Arc<Self>) -> bool {
+        self.close_driver().await;
+        let tasks = TaskScope::new(self.span.clone());
+        let health = HealthHandle::new(self.health.clone());
+        let cx = OpenCx {
+            exporter: self.exporter.clone(),
+            path: self.shared.path.clone(),
+            uuid: self.shared.uuid,
+            state_dir: self.state_dir.clone(),
+            tasks: tasks.clone(),
+            health: health.clone(),
+            device: self.shared.device.clone(),
+            parent: self.parent.as_ref().and_then(|p| p.as_any()),
+            children: self.children.clone(),
+            descriptor: Mutex::new(self.descriptor.lock().ok().and_then(|mut fd| fd.take())),
+        };
+        let before = self.health();
+        let opening = AssertUnwindSafe(self.blueprint.0.open(&cx)).catch_unwind();
+        let opened = match timeout(OPEN_LIMIT, opening.instrument(self.span.clone())).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => Err(OpenError::Faulty(panicked().to_string())),
+            Err(_) => {
+                let limit = OPEN_LIMIT.as_secs();
+                Err(OpenError::Faulty(format!("did not open within {limit} s")))
+            }
+        };
+        let failed = match opened {
+            Ok(driver) => {
+                let leased = match self.state.lock() {
+                    Ok(mut state) => {
+                        state.driver = Some(driver.clone());
+                        state.tasks = Some(tasks);
+                        state.health = Some(health.clone());
+                        state.leased
+                    }
+                    Err(_) => return false,
+                };
+                if leased {
+                    self.lease_step("lease start", driver.lease_start()).await;
+                }
+                health.opened();
+                self.span.in_scope(|| tracing::debug!("Instance is ready."));
+                return true;
+            }
+            Err(OpenError::Absent(reason)) => Health::Absent(reason),
+            Err(OpenError::Faulty(reason)) => Health::Faulty(reason),
+        };
+        tasks.close().await;
+        if let (Some(unused), Ok(mut slot)) = (cx.take_descriptor(), self.descriptor.lock()) {
+            *slot = Some(unused);
+        }
+        if before != failed {
+            self.span.in_scope(|| match &failed {
+                Health::Absent(reason) => tracing::warn!(reason, "Instance is absent."),
+                Health::Faulty(reason) => tracing::warn!(reason, "Instance is faulty."),
+                Health::Ready => {}
+            });
+        }
+        self.health.send_replace(failed);
+        false
+    }
+
+    /// A lease begins.
+    pub async fn lease_start(&self) {
+        let driver = self.set_leased(true);
+        if let Some(driver) = driver {
+            self.lease_step("lease start", driver.lease_start()).await;
+        }
+    }
+
+    /// A lease ended; its keys are revoked.
+    pub async fn lease_end(&self) {
+        let driver = self.set_leased(false);
+        if let Some(driver) = driver {
+            self.lease_step("lease end", driver.lease_end()).await;
+        }
+    }
+
+    fn set_leased(&self, leased: bool) -> Option<Arc<dyn Opened>> {
+        let mut state = self.state.lock().ok()?;
+        state.leased = leased;
+        state.driver.clone()
+    }
+
+    async fn lease_step(
+        &self,
+        step: &str,
+        work: impl Future<Output = Result<(), DriverError>> + Send,
+    ) {
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let limit = LEASE_STEP_LIMIT.as_secs();
+        let error = match timeout(LEASE_STEP_LIMIT, work.instrument(self.span.clone())).await {
+            Ok(Ok(Ok(()))) => return,
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(_)) => panicked().to_string(),
+            Err(_) => format!("not done within {limit} s"),
+        };
+        self.span
+            .in_scope(|| tracing::warn!(error, "Instance failed at {step}."));
+    }
+
+    async fn close_driver(&self) {
+        let (driver, tasks) = match self.state.lock() {
+            Ok(mut state) => {
+                if let Some(health) = state.health.take() {
+                    health.closed();
+                }
+                (state.driver.take(), state.tasks.take())
+            }
+            Err(_) => return,
+        };
+        if let Some(driver) = driver {
+            let close = async {
+                driver.close().await;
+                Ok(())
+            };
+            self.lease_step("close", close).await;
+        }
+        if let Some(tasks) = tasks {
+            tasks.close().await;
+        }
+    }
+
+    /// Closes the hardware for good.
+    pub async fn close(&self) {
+        self.supervisor.close().await;
+        self.close_driver().await;
+        self.health.send_replace(Health::Absent("closed".into()));
+    }
+}

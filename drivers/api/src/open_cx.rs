@@ -1,0 +1,157 @@
+//! What a driver is given to open its hardware with, and where it reports that it lost it.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{Driver, Health, Instance, OpenError, TaskScope, device_thread::DeviceThread};
+
+/// Tells the instance that its device is gone; it is then closed and opened again with back-off.
+///
+/// A handle speaks for one opening: after the instance was opened anew, an old one is not heard.
+#[derive(Debug, Clone)]
+pub struct HealthHandle {
+    health: watch::Sender<Health>,
+    phase: Arc<Mutex<Phase>>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// `open` is under way; what is reported meanwhile decides in place of its success.
+    Opening(Option<Health>),
+    Open,
+    Closed,
+}
+
+impl HealthHandle {
+    pub(crate) fn new(health: watch::Sender<Health>) -> Self {
+        Self {
+            health,
+            phase: Arc::new(Mutex::new(Phase::Opening(None))),
+        }
+    }
+
+    /// The device went away.
+    pub fn lost(&self, reason: impl Into<String>) {
+        self.report(Health::Absent(reason.into()));
+    }
+
+    /// The device does not work as it should.
+    pub fn faulty(&self, reason: impl Into<String>) {
+        self.report(Health::Faulty(reason.into()));
+    }
+
+    fn report(&self, health: Health) {
+        let Ok(mut phase) = self.phase.lock() else {
+            return;
+        };
+        match &mut *phase {
+            Phase::Opening(early) => *early = Some(health),
+            Phase::Open => _ = self.health.send_replace(health),
+            Phase::Closed => {}
+        }
+    }
+
+    /// `open` succeeded; the instance is ready unless it was reported lost already.
+    pub(crate) fn opened(&self) {
+        let Ok(mut phase) = self.phase.lock() else {
+            return;
+        };
+        let Phase::Opening(early) = std::mem::replace(&mut *phase, Phase::Open) else {
+            return;
+        };
+        self.health.send_replace(early.unwrap_or(Health::Ready));
+    }
+
+    /// The driver of this opening is gone.
+    pub(crate) fn closed(&self) {
+        if let Ok(mut phase) = self.phase.lock() {
+            *phase = Phase::Closed;
+        }
+    }
+}
+
+/// What a driver opens its hardware with.
+#[derive(Debug)]
+pub struct OpenCx {
+    pub(crate) exporter: String,
+    pub(crate) path: String,
+    pub(crate) uuid: Uuid,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) tasks: TaskScope,
+    pub(crate) health: HealthHandle,
+    pub(crate) device: Arc<DeviceThread>,
+    pub(crate) parent: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) children: BTreeMap<String, Arc<Instance>>,
+    pub(crate) descriptor: Mutex<Option<OwnedFd>>,
+}
+
+impl OpenCx {
+    /// Name of the exporter.
+    pub fn exporter(&self) -> &str {
+        &self.exporter
+    }
+
+    /// Dotted path of the instance in the tree.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Id of the instance, stable over restarts.
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// A directory of this instance alone that survives restarts. It may not exist yet.
+    pub fn state_dir(&self) -> &std::path::Path {
+        &self.state_dir
+    }
+
+    /// Where to spawn background tasks.
+    pub fn tasks(&self) -> &TaskScope {
+        &self.tasks
+    }
+
+    /// Where to report that the device was lost.
+    pub fn health(&self) -> &HealthHandle {
+        &self.health
+    }
+
+    /// The open driver that brought this instance along.
+    ///
+    /// # Errors
+    /// Absent while the parent is absent; faulty when it is of another type.
+    pub fn parent<P: Driver>(&self) -> Result<Arc<P>, OpenError> {
+        let parent = self.parent.clone();
+        let parent = parent.ok_or_else(|| OpenError::Absent("its parent is absent".into()))?;
+        parent.downcast().map_err(|_| {
+            OpenError::Faulty(format!("works only as a part of a {} instance", P::TYPE))
+        })
+    }
+
+    /// An instance of `children:` in the configuration.
+    pub fn child(&self, name: &str) -> Option<&Arc<Instance>> {
+        self.children.get(name)
+    }
+
+    /// A descriptor inherited from the process before this one, if there is one.
+    pub fn take_descriptor(&self) -> Option<OwnedFd> {
+        self.descriptor.lock().ok().and_then(|mut slot| slot.take())
+    }
+
+    /// Runs blocking work on the instance's own thread.
+    pub async fn blocking<T, F>(&self, job: F) -> Result<T, OpenError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, OpenError> + Send + 'static,
+    {
+        self.device.run_unkeyed(job).await
+    }
+}
