@@ -228,7 +228,10 @@ async fn a_second_term_cuts_the_grace() {
     tokio::task::block_in_place(|| rig.ended(GRACE));
     let took = start.elapsed();
     let text = rig.daemon.output.text();
-    assert!(text.contains("Stopping at once."), "{text}");
+    assert!(
+        text.contains("Stopping at once: hooks and clients are cut."),
+        "{text}"
+    );
     assert!(took < Duration::from_millis(900), "{took:?}");
     drop(silent);
 }

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use super::authority::AuthorityFilter;
+use super::{authority::AuthorityFilter, places::Place, preface::Preface};
 
 /// A byte stream that fails with [`io::ErrorKind::ConnectionAborted`] once its token is cancelled.
 ///
@@ -33,6 +33,9 @@ pub struct Killable<I, C> {
     read_cut: Pin<Box<WaitForCancellationFutureOwned>>,
     write_cut: Pin<Box<WaitForCancellationFutureOwned>>,
     filter: Option<AuthorityFilter>,
+    preface: Option<Preface>,
+    // Last, since fields are dropped in order: the place is free when the connection is closed.
+    place: Option<Place>,
 }
 
 impl<I, C> Killable<I, C> {
@@ -46,6 +49,8 @@ impl<I, C> Killable<I, C> {
             write_cut: Box::pin(token.clone().cancelled_owned()),
             token,
             filter: None,
+            preface: None,
+            place: None,
         }
     }
 
@@ -54,6 +59,21 @@ impl<I, C> Killable<I, C> {
     #[must_use]
     pub fn with_authority_filter(mut self) -> Self {
         self.filter = Some(AuthorityFilter::new());
+        self
+    }
+
+    /// Reads fail with [`io::ErrorKind::ConnectionAborted`] when the peer has not sent the preface
+    /// of HTTP/2 ten seconds from now. To be called in a runtime, before the first byte is read.
+    #[must_use]
+    pub fn with_preface_limit(mut self) -> Self {
+        self.preface = Some(Preface::expected());
+        self
+    }
+
+    /// Keeps the connection's place at its listener until the connection is dropped.
+    #[must_use]
+    pub(super) fn with_place(mut self, place: Place) -> Self {
+        self.place = Some(place);
         self
     }
 
@@ -98,10 +118,19 @@ impl<I: AsyncRead + Unpin, C> AsyncRead for Killable<I, C> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check()?;
+        if let Some(preface) = &this.preface {
+            preface.check()?;
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut this.io).poll_read(cx, buf);
         if let (Some(filter), Some(new)) = (&mut this.filter, buf.filled_mut().get_mut(before..)) {
             filter.feed(new);
+        }
+        let read = buf.filled().len().saturating_sub(before);
+        if let Some(preface) = &mut this.preface
+            && preface.read(read, cx)?
+        {
+            this.preface = None;
         }
         unless_cut(result, this.read_cut.as_mut(), cx)
     }
@@ -164,6 +193,8 @@ impl<I: fmt::Debug, C: fmt::Debug> fmt::Debug for Killable<I, C> {
             .field("info", &self.info)
             .field("cut", &self.token.is_cancelled())
             .field("filtered", &self.filter.is_some())
+            .field("preface", &self.preface)
+            .field("place", &self.place)
             .finish()
     }
 }

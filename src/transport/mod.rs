@@ -12,6 +12,8 @@ pub mod authority;
 mod connection;
 pub mod killable;
 mod passphrase;
+mod places;
+mod preface;
 mod serve;
 pub mod tcp;
 pub mod unix;

@@ -25,7 +25,11 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Connection, killable::Killable};
+use super::{
+    Connection,
+    killable::Killable,
+    places::{MAX_CONNECTIONS, Place, Places},
+};
 
 /// Time for a TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -187,6 +191,7 @@ impl AsyncWrite for Io {
 pub struct Listener {
     listener: TcpListener,
     tls: Option<Tls>,
+    places: Places,
 }
 
 impl Listener {
@@ -204,7 +209,11 @@ impl Listener {
                 source,
             }
         })?;
-        Ok(Self { listener, tls })
+        Ok(Self {
+            listener,
+            tls,
+            places: Places::new(MAX_CONNECTIONS),
+        })
     }
 
     /// The address it got.
@@ -212,7 +221,8 @@ impl Listener {
         self.listener.local_addr()
     }
 
-    /// Accepts connections for ever; each is cut with `cut`. Handshakes run beside each other.
+    /// Accepts connections for ever, a bounded number at once; each is cut with `cut`, or when it
+    /// does not begin HTTP/2. Handshakes run beside each other.
     pub fn incoming(
         self,
         cut: CancellationToken,
@@ -222,21 +232,28 @@ impl Listener {
         let state = (Box::pin(accepting), ready, cut);
         stream::unfold(state, |(mut accepting, mut ready, cut)| async move {
             // cancel-safe: `accepting` is pinned in the state, `recv` loses nothing.
-            let io = tokio::select! {
+            let (io, place) = tokio::select! {
                 () = &mut accepting => return None,
                 io = ready.recv() => io?,
             };
             let io = Killable::new(io, cut.child_token(), Connection::default());
+            let io = io.with_preface_limit().with_place(place);
             Some((Ok(io), (accepting, ready, cut)))
         })
     }
 
-    async fn accept_all(self, ready: mpsc::Sender<Io>) {
+    /// Cancel-safe, as both of its steps are.
+    async fn accept(&self) -> (Place, io::Result<(TcpStream, SocketAddr)>) {
+        let place = self.places.take().await;
+        (place, self.listener.accept().await)
+    }
+
+    async fn accept_all(self, ready: mpsc::Sender<(Io, Place)>) {
         let mut handshakes = JoinSet::new();
         loop {
             // cancel-safe: both arms only take what is there.
-            let accepted = tokio::select! {
-                accepted = self.listener.accept(), if handshakes.len() < MAX_HANDSHAKES => accepted,
+            let (place, accepted) = tokio::select! {
+                accepted = self.accept(), if handshakes.len() < MAX_HANDSHAKES => accepted,
                 Some(_) = handshakes.join_next() => continue,
             };
             let (io, peer) = match accepted {
@@ -269,8 +286,51 @@ impl Listener {
                     }
                 };
                 // The server is gone when nobody takes the connection.
-                ready.send(io).await.ok();
+                ready.send((io, place)).await.ok();
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    /// Long enough for a loaded machine, or of a paused clock.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn one_too_many_waits_until_another_has_left() {
+        let mut listener = Listener::bind("127.0.0.1", 0, None).await.unwrap();
+        listener.places = Places::new(2);
+        let address = listener.local_addr().unwrap();
+        let mut incoming = Box::pin(listener.incoming(CancellationToken::new()));
+        let _peers = [
+            TcpStream::connect(address).await.unwrap(),
+            TcpStream::connect(address).await.unwrap(),
+            TcpStream::connect(address).await.unwrap(),
+        ];
+        let first = incoming.next().await.unwrap().unwrap();
+        let _second = incoming.next().await.unwrap().unwrap();
+        assert!(timeout(PATIENCE, incoming.next()).await.is_err());
+
+        tokio::time::resume();
+        drop(first);
+        let third = timeout(PATIENCE, incoming.next()).await;
+        third.expect("still waits").unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_cut() {
+        let listener = Listener::bind("127.0.0.1", 0, None).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut incoming = Box::pin(listener.incoming(CancellationToken::new()));
+        let _peer = TcpStream::connect(address).await.unwrap();
+        let mut io = incoming.next().await.unwrap().unwrap();
+        let read = timeout(PATIENCE, io.read_u8()).await.expect("never cut");
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     }
 }

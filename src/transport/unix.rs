@@ -1,8 +1,8 @@
-//! Unix sockets: bind without taking over a live one, accept for ever.
+//! Unix sockets: bind without taking over a live one, accept for ever, remove no other's file.
 
 use std::{
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,7 +11,11 @@ use futures::{Stream, stream};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Connection, killable::Killable};
+use super::{
+    Connection,
+    killable::Killable,
+    places::{MAX_CONNECTIONS, Places},
+};
 
 /// Longest path a socket address holds: `sun_path` is 108 bytes with its end, see unix(7).
 const MAX_PATH: usize = 107;
@@ -45,17 +49,30 @@ pub enum BindError {
     },
 }
 
-/// A bound socket. The file is removed when it is dropped.
+/// A bound socket. The file is removed when it is dropped, unless another one is in its place.
 #[derive(Debug)]
 pub struct Listener {
     listener: UnixListener,
     path: PathBuf,
+    /// Which file it is.
+    file: (u64, u64),
+    places: Places,
+}
+
+/// Device and inode of what stands at `path` itself.
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // A file that somebody removed already is what we wanted.
-        std::fs::remove_file(&self.path).ok();
+        // Another server may have bound the path since somebody removed our file. The number of
+        // ours is not given anew while the socket, still open here, holds the inode.
+        if file_at(&self.path).is_ok_and(|found| found == self.file) {
+            // A file that somebody removed already is what we wanted.
+            std::fs::remove_file(&self.path).ok();
+        }
     }
 }
 
@@ -87,6 +104,8 @@ impl Listener {
         let listener = Self {
             listener,
             path: path.into(),
+            file: file_at(path).map_err(io)?,
+            places: Places::new(MAX_CONNECTIONS),
         };
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(path, private).map_err(io)?;
@@ -98,12 +117,14 @@ impl Listener {
         &self.path
     }
 
-    /// Accepts connections for ever; each is cut with `cut`.
+    /// Accepts connections for ever, a bounded number at once; each is cut with `cut`, or when it
+    /// does not begin HTTP/2.
     pub fn incoming(
         self,
         cut: CancellationToken,
     ) -> impl Stream<Item = io::Result<Killable<UnixStream, Connection>>> + Send {
         stream::unfold((self, cut), |(listener, cut)| async move {
+            let place = listener.places.take().await;
             let io = loop {
                 match listener.listener.accept().await {
                     Ok((io, _)) => break io,
@@ -115,14 +136,74 @@ impl Listener {
             };
             // gRPC clients name a unix socket by its percent-encoded path, which h2 refuses.
             let io = Killable::new(io, cut.child_token(), Connection::default());
-            Some((Ok(io.with_authority_filter()), (listener, cut)))
+            let io = io.with_authority_filter().with_preface_limit();
+            Some((Ok(io.with_place(place)), (listener, cut)))
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt;
+    use tokio::{io::AsyncReadExt, time::timeout};
+
     use super::*;
+
+    /// Long enough for a loaded machine, or of a paused clock.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn the_file_of_another_server_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let ours = Listener::bind(&path).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let theirs = Listener::bind(&path).await.unwrap();
+        drop(ours);
+        UnixStream::connect(&path).await.unwrap();
+        drop(theirs);
+        assert!(!path.exists());
+
+        let ours = Listener::bind(&path).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        drop(ours);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_too_many_waits_until_another_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let mut listener = Listener::bind(&path).await.unwrap();
+        listener.places = Places::new(2);
+        let mut incoming = Box::pin(listener.incoming(CancellationToken::new()));
+        let _peers = [
+            UnixStream::connect(&path).await.unwrap(),
+            UnixStream::connect(&path).await.unwrap(),
+            UnixStream::connect(&path).await.unwrap(),
+        ];
+        let first = incoming.next().await.unwrap().unwrap();
+        let _second = incoming.next().await.unwrap().unwrap();
+        assert!(timeout(PATIENCE, incoming.next()).await.is_err());
+
+        tokio::time::resume();
+        drop(first);
+        let third = timeout(PATIENCE, incoming.next()).await;
+        third.expect("still waits").unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = Listener::bind(&path).await.unwrap();
+        let mut incoming = Box::pin(listener.incoming(CancellationToken::new()));
+        let _peer = UnixStream::connect(&path).await.unwrap();
+        let mut io = incoming.next().await.unwrap().unwrap();
+        let read = timeout(PATIENCE, io.read_u8()).await.expect("never cut");
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
 
     #[tokio::test]
     async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
