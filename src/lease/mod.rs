@@ -1,6 +1,6 @@
 //! The leases of one exporter: who may use it, from when to when, and what happens at both ends.
 //!
-//! [`machine`] decides, pure and without a clock; [`runner`] is the task that owns it and carries its
+//! [`machine`] decides, pure and without a clock; `runner` is the task that owns it and carries its
 //! effects out; [`journal`] is what a crash leaves.
 
 pub mod hook;

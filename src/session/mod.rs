@@ -124,7 +124,7 @@ impl Session {
         self.0.key.revoke(reason);
     }
 
-    /// Ends everything and waits for the session's tasks, at most [`CLOSE_LIMIT`]. Cancel-safe.
+    /// Ends everything and waits for the session's tasks, at most half a second. Cancel-safe.
     pub async fn close(&self) {
         self.end("the session is over");
         self.0.over.cancel();
