@@ -104,6 +104,7 @@ impl Exporter {
         let setup = Setup {
             tree: tree.clone(),
             status: status.clone(),
+            logs: logs.clone(),
             session: session.clone(),
             hooks: Hooks::new(config.hooks.clone(), tree.clone(), status, logs, socket),
             safe_state,

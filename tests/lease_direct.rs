@@ -232,6 +232,22 @@ fn two_signals_at_once_leave_after_lease_out_and_safe_state_in() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_hook_of_the_lease_before_printed_is_not_for_the_next_one() {
+    let rig = Rig::new(
+        "hooks:\n  beforeLease: {script: echo hello}\n  afterLease: {script: echo secret of the one before}\n",
+    );
+    let mut daemon = rig.start();
+    daemon.expect_line("Exporter rig is ready");
+    daemon.signal(Signal::KILL);
+    daemon.ended(SOON);
+    let daemon = rig.start();
+    daemon.expect_line("Exporter rig is ready");
+    let mut logs = rig.connect().await.logs().await.unwrap();
+    let first = within(SOON, "a line", logs.next()).await.unwrap().unwrap();
+    assert_eq!(first.message, "hello");
+}
+
 #[test]
 fn after_a_kill_the_next_start_makes_good_what_was_left_and_only_once() {
     let rig = Rig::new(BOTH);

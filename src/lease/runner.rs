@@ -26,7 +26,7 @@ use super::{
     safe_state::SafeState,
 };
 use crate::{
-    session::{Session, StatusBoard},
+    session::{LogHub, Session, StatusBoard},
     tree::Tree,
 };
 
@@ -40,6 +40,7 @@ const JOURNAL_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Setup {
     pub(crate) tree: Arc<Tree>,
     pub(crate) status: Arc<StatusBoard>,
+    pub(crate) logs: Arc<LogHub>,
     /// What the clients of the lease are served.
     pub(crate) session: Session,
     pub(crate) hooks: Hooks,
@@ -179,6 +180,8 @@ impl Runner {
             Effect::Release(lease) => Some(Event::ReleaseAnswered(lease.name)),
             Effect::Prepare(lease) => {
                 self.prepared = true;
+                // What a hook of the lease before printed is not for the client of this one.
+                self.setup.logs.new_epoch();
                 let tree = self.setup.tree.clone();
                 self.spawn(async move {
                     tree.lease_start().await;
