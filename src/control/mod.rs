@@ -1,0 +1,1 @@
+//! The control socket: what people on the lab host can ask the daemon.

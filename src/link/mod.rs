@@ -1,0 +1,1 @@
+//! The connection of an exporter to its controller and router.
