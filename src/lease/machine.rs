@@ -28,7 +28,8 @@
 //! on as if what it waited for had failed. A hook that not even KILL ends (it hangs in the kernel, on
 //! hardware that the next lease would find the same way) takes the exporter offline. What the controller said last is kept apart from the state
 //! (`wanted`), so a lease that comes early, or changes its name without a word in between, is found
-//! when its turn comes.
+//! when its turn comes. An exporter that is held, for maintenance, gives a lease back untouched
+//! (`Available` to `Releasing`); one that retires stops when it is free.
 //!
 //! The machine does no I/O and reads no clock. It must never run two hooks at once, never run
 //! afterLease twice for a lease, and never let a client act without a live key.
@@ -53,6 +54,9 @@ pub const HOOK_GRACE: Duration = Duration::from_secs(5);
 const HOOK_MARGIN: Duration = Duration::from_secs(15);
 /// How long the client has to read the final status.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a client that has read it has to end the lease itself: released before, its own request
+/// would fail. Upstream leaves it as long.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a stopping daemon waits for the controller to answer a release.
 const STOP_RELEASE: Duration = Duration::from_secs(5);
 /// How often a release that was not answered is asked for again.
@@ -70,6 +74,10 @@ pub struct Machine {
     stopping: bool,
     /// Asked to stop more than once: hooks are cut, also those to come.
     hurried: bool,
+    /// Stop when there is no lease.
+    retiring: bool,
+    /// No lease begins, for this reason.
+    held: Option<String>,
     deadline: u64,
 }
 
@@ -86,6 +94,8 @@ impl Machine {
             finished,
             stopping: false,
             hurried: false,
+            retiring: false,
+            held: None,
             deadline: 0,
         }
     }
@@ -101,6 +111,8 @@ impl Machine {
         match event {
             Event::Status(wanted) => self.status(wanted, &mut out),
             Event::Stop => self.stop(&mut out),
+            Event::Hold(reason) => self.hold(reason, &mut out),
+            Event::Retire => self.retire(&mut out),
             Event::Deadline(number) if number != self.deadline => {}
             event => self.work(event, &mut out),
         }
@@ -136,8 +148,14 @@ impl Machine {
             State::Interrupting(ending)
             | State::AfterHook(ending)
             | State::SafeState(ending)
-            | State::Quiet(ending)
-            | State::Lingering(ending) => ending.over |= !named(&ending.lease),
+            | State::Quiet(ending) => ending.over |= !named(&ending.lease),
+            State::Lingering(ending) => {
+                ending.over |= !named(&ending.lease);
+                if ending.over && ending.read {
+                    let ending = ending.clone();
+                    self.release(ending, out);
+                }
+            }
             State::Releasing(ending) => {
                 if !named(&ending.lease) {
                     self.released(out);
@@ -150,13 +168,54 @@ impl Machine {
     /// Free, or the next lease.
     fn next(&mut self, out: &mut Vec<Effect>) {
         self.state = State::Available;
-        if self.stopping {
+        if self.stopping || self.retiring {
             self.leave(0, out);
             return;
         }
         let wanted = self.wanted.clone();
-        if let Some(lease) = wanted.filter(|l| self.finished.as_ref() != Some(&l.name)) {
-            self.begin(lease, Start::Fresh, out);
+        let Some(lease) = wanted.filter(|l| self.finished.as_ref() != Some(&l.name)) else {
+            return;
+        };
+        match self.held {
+            Some(_) => self.refuse(lease, out),
+            None => self.begin(lease, Start::Fresh, out),
+        }
+    }
+
+    /// Gives a lease back that nothing was done for.
+    fn refuse(&mut self, lease: Lease, out: &mut Vec<Effect>) {
+        out.push(Effect::Release(lease.clone()));
+        self.arm(RELEASE_AGAIN, out);
+        let ending = Ending::new(lease, false);
+        self.state = State::Releasing(Ending {
+            inherited: true,
+            ..ending
+        });
+    }
+
+    /// Tells that leases may come, or why none may.
+    fn free(&self, text: &str, out: &mut Vec<Effect>) {
+        match &self.held {
+            Some(reason) => {
+                let text = format!("Held for maintenance: {reason}");
+                self.tell(ExporterStatus::Offline, &text, out);
+            }
+            None => self.tell(ExporterStatus::Available, text, out),
+        }
+    }
+
+    fn hold(&mut self, reason: Option<String>, out: &mut Vec<Effect>) {
+        self.held = reason;
+        if self.state == State::Available {
+            self.free("Exporter available", out);
+            self.next(out);
+        }
+    }
+
+    fn retire(&mut self, out: &mut Vec<Effect>) {
+        self.retiring = true;
+        if matches!(self.state, State::Available | State::Unknown { left: None }) {
+            self.leave(0, out);
         }
     }
 
@@ -217,13 +276,7 @@ impl Machine {
             (State::BeforeHook { lease }, Event::Deadline(_)) => {
                 let lease = lease.clone();
                 out.push(Effect::RevokeClient("the beforeLease hook cannot be ended"));
-                let ending = Ending {
-                    lease,
-                    over: false,
-                    verdict: Verdict::Well,
-                    inherited: false,
-                };
-                self.stuck(Hook::Before, ending, out);
+                self.stuck(Hook::Before, Ending::new(lease, false), out);
             }
             (
                 State::Preparing { .. } | State::BeforeHook { .. } | State::Ready { .. },
@@ -303,16 +356,11 @@ impl Machine {
                 let failed = ExporterStatus::BeforeLeaseHookFailed;
                 self.tell(failed, &text, out);
                 out.push(Effect::RevokeClient("the beforeLease hook failed"));
-                let verdict = Verdict::Failed { exit };
-                self.safe_state(
-                    Ending {
-                        lease,
-                        over: false,
-                        verdict,
-                        inherited: false,
-                    },
-                    out,
-                );
+                let ending = Ending {
+                    verdict: Verdict::Failed { exit },
+                    ..Ending::new(lease, false)
+                };
+                self.safe_state(ending, out);
             }
         }
     }

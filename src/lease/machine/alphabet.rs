@@ -111,6 +111,10 @@ pub enum Event {
     ReleaseAnswered(String),
     /// The deadline with this number passed.
     Deadline(u64),
+    /// Hold the exporter back from leases for this reason, or not any more.
+    Hold(Option<String>),
+    /// Stop as soon as there is no lease.
+    Retire,
     /// Stop; the second one cuts a hook short.
     Stop,
 }

@@ -1,8 +1,8 @@
 //! The second half of a lease: from its end, whoever ended it, to the next one.
 
 use super::{
-    Effect, Entry, Event, HOOK_GRACE, HOOK_MARGIN, Hook, INSTANCES, LINGER, Lease, Machine,
-    OnFailure, Outcome, Phase, RELEASE_AGAIN, STOP_RELEASE, Start, State,
+    Effect, Entry, Event, FAREWELL, HOOK_GRACE, HOOK_MARGIN, Hook, INSTANCES, LINGER, Lease,
+    Machine, OnFailure, Outcome, Phase, RELEASE_AGAIN, STOP_RELEASE, Start, State,
 };
 use rigd_proto::v1::ExporterStatus;
 use std::time::Duration;
@@ -19,8 +19,30 @@ pub struct Ending {
     pub over: bool,
     /// How it ended.
     pub verdict: Verdict,
-    /// A process before this one was serving it.
+    /// It was not served by this process: a process before did, or nobody.
     pub inherited: bool,
+    /// The client has read the final status.
+    pub read: bool,
+}
+
+impl Ending {
+    /// A good end of a lease that this process was serving.
+    pub(super) fn new(lease: Lease, over: bool) -> Self {
+        Self {
+            lease,
+            over,
+            verdict: Verdict::Well,
+            inherited: false,
+            read: false,
+        }
+    }
+
+    fn inherited(lease: Lease, over: bool) -> Self {
+        Self {
+            inherited: true,
+            ..Self::new(lease, over)
+        }
+    }
 }
 
 /// How a lease ended.
@@ -51,12 +73,7 @@ impl Machine {
             (false, false) => "the session has ended",
         };
         out.push(Effect::RevokeClient(reason));
-        let ending = Ending {
-            lease,
-            over,
-            verdict: Verdict::Well,
-            inherited: false,
-        };
+        let ending = Ending::new(lease, over);
         if hook_runs {
             out.push(Effect::CutHook(HOOK_GRACE));
             self.arm(HOOK_GRACE + HOOK_MARGIN, out);
@@ -122,7 +139,7 @@ impl Machine {
         self.state = State::Lingering(ending);
     }
 
-    fn release(&mut self, ending: Ending, out: &mut Vec<Effect>) {
+    pub(super) fn release(&mut self, ending: Ending, out: &mut Vec<Effect>) {
         out.push(Effect::CloseSession);
         let over = ending.over;
         let lease = ending.lease.clone();
@@ -166,8 +183,7 @@ impl Machine {
                 self.leave(0, out)
             }
             _ => {
-                let text = "Exporter available after lease release";
-                self.tell(ExporterStatus::Available, text, out);
+                self.free("Exporter available after lease release", out);
                 self.next(out);
             }
         }
@@ -199,7 +215,19 @@ impl Machine {
                 let ending = ending.clone();
                 self.linger(ending, out);
             }
-            (State::Lingering(ending), Event::FinalStatusRead | Event::Deadline(_)) => {
+            (State::Lingering(ending), Event::FinalStatusRead) if !ending.read => {
+                let ending = Ending {
+                    read: true,
+                    ..ending.clone()
+                };
+                if ending.over {
+                    self.release(ending, out);
+                } else {
+                    self.arm(FAREWELL, out);
+                    self.state = State::Lingering(ending);
+                }
+            }
+            (State::Lingering(ending), Event::Deadline(_)) => {
                 let ending = ending.clone();
                 self.release(ending, out);
             }
@@ -266,8 +294,7 @@ impl Machine {
     /// What a process before left behind, now that the controller has spoken.
     pub(super) fn recover(&mut self, left: Option<Entry>, out: &mut Vec<Effect>) {
         let Some(Entry { lease, phase }) = left else {
-            let text = "Exporter registered and available";
-            self.tell(ExporterStatus::Available, text, out);
+            self.free("Exporter registered and available", out);
             self.next(out);
             return;
         };
@@ -280,13 +307,7 @@ impl Machine {
             (Some(wanted), Phase::Ready) => self.begin(wanted, Start::TakenUp, out),
             (same, phase) => {
                 let over = same.is_none();
-                let ending = Ending {
-                    lease,
-                    over,
-                    verdict: Verdict::Well,
-                    inherited: true,
-                };
-                self.clean_up(ending, phase, out);
+                self.clean_up(Ending::inherited(lease, over), phase, out);
             }
         }
     }
@@ -296,13 +317,7 @@ impl Machine {
         match left {
             None => self.leave(0, out),
             Some(Entry { lease, phase }) => {
-                let ending = Ending {
-                    lease,
-                    over: false,
-                    verdict: Verdict::Well,
-                    inherited: true,
-                };
-                self.clean_up(ending, phase, out);
+                self.clean_up(Ending::inherited(lease, false), phase, out);
             }
         }
     }

@@ -12,6 +12,7 @@ struct World {
     journal: Option<Entry>,
     before_ran: HashSet<String>,
     after_ran: HashSet<String>,
+    begun: HashSet<String>,
     // Of one process:
     session: Option<Lease>,
     client_key: bool,
@@ -22,6 +23,7 @@ struct World {
     armed: Option<u64>,
     unreleased: Option<String>,
     reports: Vec<ExporterStatus>,
+    held: bool,
     left: Option<u8>,
 }
 
@@ -31,6 +33,7 @@ impl World {
             journal: self.journal.take(),
             before_ran: std::mem::take(&mut self.before_ran),
             after_ran: std::mem::take(&mut self.after_ran),
+            begun: std::mem::take(&mut self.begun),
             ..World::default()
         };
         *self = kept;
@@ -71,6 +74,7 @@ impl World {
             Effect::Show(..) => {}
             Effect::Report(status, _) => {
                 if status == ExporterStatus::Available {
+                    assert!(!self.held, "available while held");
                     assert_eq!(
                         self.unreleased, None,
                         "available before the release was answered"
@@ -80,6 +84,9 @@ impl World {
             }
             Effect::Prepare(lease) => {
                 assert!(self.session.is_none(), "two leases at once");
+                // One that was taken up goes on.
+                let begun = self.begun.insert(lease.name.clone());
+                assert!(!(self.held && begun), "a lease begins while held");
                 self.client_key = true;
                 self.answers.push(Event::Prepared(lease.name.clone()));
                 self.unreleased = Some(lease.name.clone());
@@ -140,6 +147,8 @@ enum Move {
     EndSession,
     Read,
     Stop,
+    Hold(bool),
+    Retire,
     /// One of the answers that are due.
     Answer(prop::sample::Index),
     /// A hook that is due fails, when there is one.
@@ -155,6 +164,8 @@ fn a_move() -> impl Strategy<Value = Move> {
         2 => Just(Move::EndSession),
         1 => Just(Move::Read),
         1 => Just(Move::Stop),
+        1 => any::<bool>().prop_map(Move::Hold),
+        1 => Just(Move::Retire),
         9 => any::<prop::sample::Index>().prop_map(Move::Answer),
         2 => Just(Move::HookFails),
         2 => Just(Move::Deadline),
@@ -220,6 +231,12 @@ fn play(policy: Policy, moves: &[Move]) -> (Machine, World) {
             Move::EndSession => world.tell(&mut machine, Event::EndSession),
             Move::Read => world.tell(&mut machine, Event::FinalStatusRead),
             Move::Stop => world.tell(&mut machine, Event::Stop),
+            Move::Hold(held) => {
+                let reason = held.then(|| "new relay".to_owned());
+                world.held = *held;
+                world.tell(&mut machine, Event::Hold(reason));
+            }
+            Move::Retire => world.tell(&mut machine, Event::Retire),
             Move::Answer(which) if !world.answers.is_empty() => {
                 let answer = world.answers.remove(which.index(world.answers.len()));
                 world.tell(&mut machine, answer);
@@ -341,7 +358,7 @@ fn a_lease_with_both_hooks_tells_the_known_texts_in_order() {
         Event::HookEnded(Hook::After, Outcome::Done),
         Event::Quiet,
         Event::FinalStatusRead,
-        Event::ReleaseAnswered("one".into()),
+        Event::Status(None),
     ] {
         let effects = machine.step(event);
         let told = told(&effects).into_iter().filter(|(show, ..)| !show);
@@ -361,6 +378,45 @@ fn a_lease_with_both_hooks_tells_the_known_texts_in_order() {
         ),
     ];
     assert_eq!(seen, wanted.map(|(status, text)| (status, text.to_owned())));
+}
+
+#[test]
+fn a_lease_that_its_client_does_not_end_is_released_after_a_farewell() {
+    let mut machine = ready(Policy::default());
+    machine.step(Event::EndSession);
+    machine.step(Event::Quiet);
+    let effects = machine.step(Event::FinalStatusRead);
+    let [Effect::Arm(number, FAREWELL)] = effects[..] else {
+        panic!("{effects:?}");
+    };
+    let effects = machine.step(Event::Deadline(number));
+    assert!(effects.contains(&Effect::Release(a_lease("one"))));
+    let effects = machine.step(Event::ReleaseAnswered("one".into()));
+    let available = Effect::Report(
+        ExporterStatus::Available,
+        "Exporter available after lease release".into(),
+    );
+    assert!(effects.contains(&available), "{effects:?}");
+    // The controller may go on naming it for a moment.
+    assert_eq!(machine.step(Event::Status(Some(a_lease("one")))), []);
+}
+
+#[test]
+fn an_exporter_on_hold_gives_leases_back_untouched() {
+    let mut machine = Machine::new(Policy::default(), None);
+    machine.step(Event::Status(None));
+    let effects = machine.step(Event::Hold(Some("new relay".into())));
+    let held = (ExporterStatus::Offline, "Held for maintenance: new relay");
+    assert!(told(&effects).contains(&(false, held.0, held.1)));
+    let effects = machine.step(Event::Status(Some(a_lease("one"))));
+    assert!(effects.contains(&Effect::Release(a_lease("one"))));
+    assert!(told(&effects).is_empty());
+    let effects = machine.step(Event::ReleaseAnswered("one".into()));
+    assert!(told(&effects).contains(&(false, held.0, held.1)));
+    machine.step(Event::Status(None));
+    let effects = machine.step(Event::Hold(None));
+    let available = (false, ExporterStatus::Available, "Exporter available");
+    assert!(told(&effects).contains(&available));
 }
 
 #[test]
