@@ -1,4 +1,5 @@
-//! What the operating system gives a daemon: directories and signals.
+//! What the operating system gives a daemon: directories, signals, a service manager.
 
+pub mod notify;
 pub mod paths;
 pub mod signals;
