@@ -1,1 +1,3 @@
 //! The connection of an exporter to its controller and router.
+
+mod telemetry;

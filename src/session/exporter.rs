@@ -13,7 +13,7 @@ use rigd_proto::{
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Session, errors};
+use super::{Session, errors, operation::Operation};
 
 type Items<T> = stream::BoxStream<'static, Result<T, Status>>;
 
@@ -47,7 +47,9 @@ impl ExporterService for Exporter {
         let session = &self.0.0;
         self.0.ready().await?;
         let (key, resources) = (self.0.key(), session.resources.clone());
+        let operation = Operation::start(&session.logs, instance, &method);
         let result = instance.call(&key, Some(resources), &method, args).await;
+        operation.done(&result);
         let result = result.map_err(|error| errors::status(&error))?;
         let uuid = Uuid::new_v4().to_string();
         let result = Some(value::from_json(result));

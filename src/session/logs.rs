@@ -4,10 +4,16 @@
 //! pushes out why a hook failed, nor a chatty hook what a driver said. Lines are numbered across
 //! both, and each reader has a cursor into each: it takes nothing from another reader, gets the lines
 //! in the order in which they came, and is told how many it lost when it is too slow.
+//!
+//! A third ring has records of operations. They are for the lab's log collection, never for clients,
+//! and are not even made while nobody collects.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::SystemTime,
 };
 
@@ -66,8 +72,10 @@ impl From<LogLine> for LogStreamResponse {
 enum Kind {
     /// What hooks print.
     Hook,
-    /// Everything else.
+    /// Everything else that clients see.
     Other,
+    /// Records of operations.
+    Record,
 }
 
 impl Kind {
@@ -82,6 +90,7 @@ impl Kind {
         let message = match self {
             Self::Hook => format!("{count} lines of hook output were dropped: too much to keep"),
             Self::Other => format!("{count} log lines were lost: this reader is too slow"),
+            Self::Record => format!("{count} records of operations were lost: too slow a reader"),
         };
         LogLine {
             severity: "WARNING",
@@ -147,6 +156,7 @@ impl Ring {
 struct Rings {
     hook: Ring,
     other: Ring,
+    record: Ring,
     /// Number of the next line.
     next: u64,
 }
@@ -157,6 +167,8 @@ pub struct LogHub {
     rings: Mutex<Rings>,
     /// Number of the next line.
     next: watch::Sender<u64>,
+    /// Collectors there are.
+    collectors: AtomicUsize,
 }
 
 impl Default for LogHub {
@@ -164,13 +176,30 @@ impl Default for LogHub {
         Self {
             rings: Mutex::default(),
             next: watch::Sender::new(0),
+            collectors: AtomicUsize::new(0),
         }
     }
 }
 
 impl LogHub {
     /// Adds a line. Never blocks: it is called from where the event happens.
-    pub fn push(&self, mut line: LogLine) {
+    pub fn push(&self, line: LogLine) {
+        self.push_as(Kind::of(line.source), line);
+    }
+
+    /// Adds a record of an operation, for collectors only. `make` is called when there is one.
+    pub fn record(&self, make: impl FnOnce() -> LogLine) {
+        if self.is_collected() {
+            self.push_as(Kind::Record, make());
+        }
+    }
+
+    /// Whether anybody reads records of operations.
+    pub fn is_collected(&self) -> bool {
+        self.collectors.load(Relaxed) > 0
+    }
+
+    fn push_as(&self, kind: Kind, mut line: LogLine) {
         cut(&mut line.message, MAX_LINE);
         line.fields.truncate(MAX_FIELDS);
         for (name, value) in &mut line.fields {
@@ -182,9 +211,10 @@ impl LogHub {
         };
         let number = rings.next;
         rings.next += 1;
-        match Kind::of(line.source) {
+        match kind {
             Kind::Hook => rings.hook.push(number, line, HOOK_LINES, HOOK_BYTES),
             Kind::Other => rings.other.push(number, line, KEPT, usize::MAX),
+            Kind::Record => rings.record.push(number, line, KEPT, usize::MAX),
         }
         self.next.send_replace(rings.next);
     }
@@ -210,6 +240,24 @@ impl LogHub {
             news: self.next.subscribe(),
             hook,
             other,
+            record: None,
+        }
+    }
+
+    /// A reader of everything from now on, whatever lease it belongs to, records of operations
+    /// among it.
+    pub fn collector(self: &Arc<Self>) -> LogReader {
+        // Before the look: what is recorded from here on has a collector.
+        self.collectors.fetch_add(1, Relaxed);
+        let (hook, other, record) = self.rings.lock().map_or((0, 0, 0), |rings| {
+            (rings.hook.end(), rings.other.end(), rings.record.end())
+        });
+        LogReader {
+            hub: self.clone(),
+            news: self.next.subscribe(),
+            hook,
+            other,
+            record: Some(record),
         }
     }
 }
@@ -221,6 +269,16 @@ pub struct LogReader {
     news: watch::Receiver<u64>,
     hook: u64,
     other: u64,
+    /// For collectors only.
+    record: Option<u64>,
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        if self.record.is_some() {
+            self.hub.collectors.fetch_sub(1, Relaxed);
+        }
+    }
 }
 
 impl LogReader {
@@ -236,16 +294,22 @@ impl LogReader {
         }
     }
 
-    fn take(&mut self) -> Option<LogLine> {
+    /// The next line if there is one already.
+    pub(crate) fn take(&mut self) -> Option<LogLine> {
         let rings = self.hub.rings.lock().ok()?;
-        let hook = rings.hook.at(self.hook).map(|(number, _)| *number);
-        let other = rings.other.at(self.other).map(|(number, _)| *number);
-        match (hook, other) {
-            (Some(hook), Some(other)) if other < hook => {
-                rings.other.take(&mut self.other, Kind::Other)
-            }
-            (Some(_), _) => rings.hook.take(&mut self.hook, Kind::Hook),
-            (None, _) => rings.other.take(&mut self.other, Kind::Other),
+        let number = |ring: &Ring, place| ring.at(place).map(|(number, _)| *number);
+        let record = self.record.and_then(|at| number(&rings.record, at));
+        let oldest = [
+            (number(&rings.hook, self.hook), Kind::Hook),
+            (number(&rings.other, self.other), Kind::Other),
+            (record, Kind::Record),
+        ];
+        let oldest = oldest.into_iter().filter(|(number, _)| number.is_some());
+        let (_, kind) = oldest.min_by_key(|(number, _)| *number)?;
+        match kind {
+            Kind::Hook => rings.hook.take(&mut self.hook, kind),
+            Kind::Other => rings.other.take(&mut self.other, kind),
+            Kind::Record => rings.record.take(self.record.as_mut()?, kind),
         }
     }
 }
@@ -260,111 +324,4 @@ fn cut(text: &mut String, max: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(n: usize) -> LogLine {
-        LogLine {
-            severity: "INFO",
-            message: n.to_string(),
-            source: LogSource::Driver,
-            driver_type: None,
-            operation: None,
-            fields: Vec::new(),
-            time: SystemTime::UNIX_EPOCH,
-        }
-    }
-
-    async fn take(reader: &mut LogReader, count: usize) -> Vec<String> {
-        let mut lines = Vec::new();
-        while lines.len() < count {
-            lines.push(reader.next().await.unwrap().message);
-        }
-        lines
-    }
-
-    #[tokio::test]
-    async fn a_late_reader_gets_the_last_256_and_two_readers_get_everything() {
-        let hub = Arc::new(LogHub::default());
-        (0..400).for_each(|n| hub.push(line(n)));
-        let (mut a, mut b) = (hub.reader(), hub.reader());
-        (400..410).for_each(|n| hub.push(line(n)));
-        let wanted: Vec<String> = (144..410).map(|n| n.to_string()).collect();
-        assert_eq!(take(&mut a, 266).await, wanted);
-        assert_eq!(take(&mut b, 266).await, wanted);
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_is_too_slow_is_told_what_it_lost() {
-        let hub = Arc::new(LogHub::default());
-        let mut reader = hub.reader();
-        (0..KEPT + 10).for_each(|n| hub.push(line(n)));
-        let lines = take(&mut reader, 2).await;
-        assert_eq!(
-            lines,
-            ["10 log lines were lost: this reader is too slow", "10"]
-        );
-    }
-
-    #[tokio::test]
-    async fn a_new_epoch_hides_the_past() {
-        let hub = Arc::new(LogHub::default());
-        hub.push(line(1));
-        hub.new_epoch();
-        let mut reader = hub.reader();
-        hub.push(line(2));
-        assert_eq!(take(&mut reader, 1).await, ["2"]);
-    }
-
-    fn printed(text: String) -> LogLine {
-        LogLine {
-            message: text,
-            source: LogSource::BeforeLeaseHook,
-            ..line(0)
-        }
-    }
-
-    #[tokio::test]
-    async fn other_lines_never_push_out_what_a_hook_printed_and_the_order_stays() {
-        let hub = Arc::new(LogHub::default());
-        hub.push(line(0));
-        hub.push(printed("first".into()));
-        (1..KEPT + 10).for_each(|n| hub.push(line(n)));
-        hub.push(printed("last".into()));
-        hub.push(line(9999));
-        let mut reader = hub.reader();
-        let lines = take(&mut reader, 258).await;
-        let others = (KEPT + 10 - 255..KEPT + 10).map(|n| n.to_string());
-        let mut wanted = vec!["first".to_owned()];
-        wanted.extend(others);
-        wanted.extend(["last".to_owned(), "9999".to_owned()]);
-        assert_eq!(lines, wanted);
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_hook_output_is_bounded_counted_and_leaves_the_others_alone() {
-        let hub = Arc::new(LogHub::default());
-        hub.push(line(7));
-        let text = |n: usize| format!("{n:01024}");
-        (0..100).for_each(|n| hub.push(printed(text(n))));
-        assert_eq!(hub.rings.lock().unwrap().hook.bytes, HOOK_BYTES);
-        let lines = take(&mut hub.reader(), 66).await;
-        assert_eq!(lines[0], "7");
-        let told = "36 lines of hook output were dropped: too much to keep";
-        assert_eq!(lines[1], told);
-        assert_eq!(lines[2], text(36));
-        assert_eq!(lines[65], text(99));
-
-        (0..HOOK_LINES + 5).for_each(|_| hub.push(printed("y".into())));
-        assert_eq!(hub.rings.lock().unwrap().hook.lines.len(), HOOK_LINES);
-    }
-
-    #[tokio::test]
-    async fn hook_output_of_an_earlier_lease_is_not_shown() {
-        let hub = Arc::new(LogHub::default());
-        hub.push(printed("theirs".into()));
-        hub.new_epoch();
-        hub.push(printed("mine".into()));
-        assert_eq!(take(&mut hub.reader(), 1).await, ["mine"]);
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ mod errors;
 mod exporter;
 mod frames;
 mod logs;
+mod operation;
 mod resource;
 mod router;
 mod small_frames;
