@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use crate::os::paths::Env;
 
+use super::ca;
 use super::diagnostic::{Diagnostics, Problem, Source};
+use super::endpoint::Endpoint;
 use super::export;
 use super::listen;
 use super::model::{
     ExporterConfig, FailureDetection, GrpcOption, Hook, Hooks, Metadata, MissingDrivers, Secret,
-    Tls,
+    Tls, token_mistake,
 };
 use super::node::{Kind, Node};
 use super::read::from_value;
@@ -152,8 +154,8 @@ fn read(
     top.accept("alias");
     top.accept("path");
     let metadata = read_metadata(root, &mut top, env);
-    let endpoint = top.text(&["endpoint"]);
-    let token = top.text(&["token"]).map(Secret::new);
+    let endpoint = read_endpoint(&mut top);
+    let token = read_token(&mut top);
     let token_file = top.text(&["tokenFile"]).map(PathBuf::from);
     if let (Some(_), Some(_), Some((key, _))) = (&token, &token_file, top.entry(&["tokenFile"])) {
         top.problem(Problem::new(
@@ -161,7 +163,7 @@ fn read(
             key.span,
         ));
     }
-    let tls: Tls = top.get(&["tls"]).unwrap_or_default();
+    let tls = read_tls(&mut top);
     let grpc_options = top
         .value(&["grpcOptions"])
         .map(|node| read_grpc_options(node, top.problems()));
@@ -269,6 +271,41 @@ fn read_metadata(root: &Node, top: &mut Section<'_, '_>, env: Env<'_>) -> Option
         namespace,
         span: name.span,
     })
+}
+
+fn read_endpoint(top: &mut Section<'_, '_>) -> Option<String> {
+    let (_, node) = top.entry(&["endpoint"])?;
+    let text = top.text(&["endpoint"])?;
+    if let Err(error) = text.parse::<Endpoint>() {
+        let problem = Problem::new(format!("`endpoint`: {error}"), node.head);
+        top.problem(problem.maybe_help(error.help));
+    }
+    Some(text)
+}
+
+fn read_token(top: &mut Section<'_, '_>) -> Option<Secret> {
+    let (_, node) = top.entry(&["token"])?;
+    let text = top.text(&["token"])?;
+    // A block text of YAML ends with a line end.
+    let text = text.trim();
+    if let Some(wrong) = token_mistake(text) {
+        top.problem(Problem::new(format!("`token`: {wrong}"), node.head));
+    }
+    Some(Secret::new(text))
+}
+
+fn read_tls(top: &mut Section<'_, '_>) -> Tls {
+    let Some(node) = top.value(&["tls"]) else {
+        return Tls::default();
+    };
+    let tls: Tls = top.get(&["tls"]).unwrap_or_default();
+    if let (Some(value), Err(error)) = (node.get("ca"), ca::certificates(&tls.ca))
+        && !tls.ca.is_empty()
+    {
+        let problem = Problem::new(format!("`ca`: {error}"), value.head);
+        top.problem(problem.help(error.help()));
+    }
+    tls
 }
 
 fn read_grpc_options(node: &Node, problems: &mut Vec<Problem>) -> BTreeMap<String, GrpcOption> {

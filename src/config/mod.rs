@@ -9,8 +9,10 @@
 //! Nothing here opens hardware, knows drivers, or reads the process environment: the lookup is handed in.
 
 mod attempt;
+mod ca;
 mod de;
 mod diagnostic;
+mod endpoint;
 mod export;
 mod fault;
 mod key;
@@ -34,12 +36,16 @@ mod tag;
 mod variant;
 mod yaml;
 
+pub use ca::{CaError, certificates, pem_certificates};
 pub use de::NodeDeserializer;
 pub use diagnostic::{Diagnostics, Problem, Source};
+pub(crate) use endpoint::origin;
+pub use endpoint::{Endpoint, EndpointError};
 pub use export::{DriverEntry, EntryKind, ExportEntry, GenericConfig, LogLevel, MAX_EXPORT_DEPTH};
 pub use fault::Error;
 pub use listen::{Listen, ListenTls, TcpAddress};
 pub use load::{MAX_FILE_BYTES, Review, load, load_with, parse};
+pub(crate) use model::token_mistake;
 pub use model::{
     ExporterConfig, FailureDetection, GrpcOption, Hook, Hooks, Metadata, MissingDrivers, OnFailure,
     Secret, Tls, not_yet,

@@ -89,6 +89,19 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Why a text cannot be sent as a bearer token, if that is so. The text itself is not told.
+pub(crate) fn token_mistake(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        Some("it is empty")
+    } else if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        Some("there is a blank or a line end within it, so it is no token")
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Some("it holds a character that a header cannot carry, so it is no token")
+    } else {
+        None
+    }
+}
+
 /// How the controller is trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
