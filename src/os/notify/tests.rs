@@ -56,10 +56,7 @@ fn each_message_is_one_datagram() {
     notify.extend(Duration::from_millis(1500));
     assert_eq!(manager.heard(), "EXTEND_TIMEOUT_USEC=1500000");
     notify.extend(Duration::MAX);
-    assert_eq!(
-        manager.heard(),
-        format!("EXTEND_TIMEOUT_USEC={}", u32::MAX)
-    );
+    assert_eq!(manager.heard(), format!("EXTEND_TIMEOUT_USEC={}", u32::MAX));
     notify.alive();
     assert_eq!(manager.heard(), "WATCHDOG=1");
 }
