@@ -8,3 +8,4 @@ mod identity;
 mod options;
 mod telemetry;
 mod trust;
+mod tunnel;

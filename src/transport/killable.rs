@@ -10,13 +10,18 @@ use std::{
     fmt, io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use super::{authority::AuthorityFilter, places::Place, preface::Preface};
+use super::{
+    authority::AuthorityFilter,
+    places::Place,
+    preface::{PREFACE_LIMIT, Preface},
+};
 
 /// A byte stream that fails with [`io::ErrorKind::ConnectionAborted`] once its token is cancelled.
 ///
@@ -65,8 +70,15 @@ impl<I, C> Killable<I, C> {
     /// Reads fail with [`io::ErrorKind::ConnectionAborted`] when the peer has not sent the preface
     /// of HTTP/2 ten seconds from now. To be called in a runtime, before the first byte is read.
     #[must_use]
-    pub fn with_preface_limit(mut self) -> Self {
-        self.preface = Some(Preface::expected());
+    pub fn with_preface_limit(self) -> Self {
+        self.with_preface_within(PREFACE_LIMIT)
+    }
+
+    /// As [`with_preface_limit`](Self::with_preface_limit), for peers that may come later than
+    /// their connection.
+    #[must_use]
+    pub fn with_preface_within(mut self, limit: Duration) -> Self {
+        self.preface = Some(Preface::within(limit));
         self
     }
 
@@ -201,8 +213,6 @@ impl<I: fmt::Debug, C: fmt::Debug> fmt::Debug for Killable<I, C> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split},
         task::JoinHandle,

@@ -13,7 +13,8 @@ use std::{
 use tokio::time::{Sleep, sleep};
 
 /// Time from the connection to the end of the preface. Clients send it at once; this is for slow
-/// links, and the same as for a TLS handshake.
+/// links, and the same as for a TLS handshake. Whoever has peers that may come later gives a limit
+/// of its own.
 pub(super) const PREFACE_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`, RFC 9113 section 3.4. What they are is the server's
 /// business.
@@ -23,23 +24,29 @@ const PREFACE: usize = 24;
 #[derive(Debug)]
 pub(super) struct Preface {
     missing: usize,
-    limit: Pin<Box<Sleep>>,
+    limit: Duration,
+    end: Pin<Box<Sleep>>,
     expired: bool,
 }
 
 impl Preface {
     /// The time starts now. Needs a runtime with timers.
-    pub(super) fn expected() -> Self {
+    pub(super) fn within(limit: Duration) -> Self {
         Self {
             missing: PREFACE,
-            limit: Box::pin(sleep(PREFACE_LIMIT)),
+            limit,
+            end: Box::pin(sleep(limit)),
             expired: false,
         }
     }
 
     /// Fails once the time was over.
     pub(super) fn check(&self) -> io::Result<()> {
-        if self.expired { Err(late()) } else { Ok(()) }
+        if self.expired {
+            Err(late(self.limit))
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes note of `read` more bytes: whether the preface is complete, or fails when the time is
@@ -50,20 +57,17 @@ impl Preface {
         if self.missing == 0 {
             return Ok(true);
         }
-        if let Poll::Ready(()) = self.limit.as_mut().poll(cx) {
+        if let Poll::Ready(()) = self.end.as_mut().poll(cx) {
             self.expired = true;
         }
         self.check().map(|()| false)
     }
 }
 
-fn late() -> io::Error {
+fn late(limit: Duration) -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionAborted,
-        format!(
-            "the peer did not begin HTTP/2 within {} s",
-            PREFACE_LIMIT.as_secs()
-        ),
+        format!("the peer did not begin HTTP/2 within {} s", limit.as_secs()),
     )
 }
 
