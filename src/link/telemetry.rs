@@ -11,7 +11,6 @@
 
 mod entry;
 mod queue;
-mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -30,11 +29,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status, metadata::MetadataMap, transport::Channel};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
 
 use crate::session::{LogHub, LogLine, LogReader};
-pub(crate) use reach::Reach;
-
 use entry::{Severity, entry};
 use queue::{MAX_ENTRIES, Queue};
 
@@ -68,8 +69,9 @@ pub(crate) trait Access: Send + Sync + 'static {
         endpoint: &TelemetryEndpoint,
     ) -> impl Future<Output = Result<Channel, Status>> + Send;
 
-    /// Adds `authorization` to a call, with the token of this moment.
-    fn authorize(&self, metadata: &mut MetadataMap) -> Result<(), Status>;
+    /// The value of `authorization`, `Bearer …` with the token of this moment; asked for with each
+    /// batch.
+    fn authorization(&self) -> Result<MetadataValue<Ascii>, Status>;
 }
 
 /// What became of the entries.
@@ -260,7 +262,10 @@ impl<A: Access> Sender<A> {
         };
         let mut request = Request::new(PushLogsRequest { entries });
         request.set_timeout(PUSH_LIMIT);
-        self.access.authorize(request.metadata_mut())?;
+        let authorization = self.access.authorization()?;
+        request
+            .metadata_mut()
+            .insert("authorization", authorization);
         Ok(client.push_logs(request).await?.into_inner())
     }
 

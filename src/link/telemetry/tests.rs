@@ -18,7 +18,6 @@ use tokio::{
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{
     Response,
-    metadata::MetadataValue,
     transport::{Endpoint, Server},
 };
 use tracing_subscriber::{Layer, layer::SubscriberExt, registry::LookupSpan};
@@ -97,9 +96,8 @@ impl Access for Pipes {
         channel.map_err(|error| Status::unavailable(error.to_string()))
     }
 
-    fn authorize(&self, metadata: &mut MetadataMap) -> Result<(), Status> {
-        metadata.insert("authorization", MetadataValue::from_static("Bearer secret"));
-        Ok(())
+    fn authorization(&self) -> Result<MetadataValue<Ascii>, Status> {
+        Ok(MetadataValue::from_static("Bearer secret"))
     }
 }
 
@@ -286,7 +284,7 @@ async fn without_an_endpoint_nothing_is_collected() {
         async fn channel(&self, _: &TelemetryEndpoint) -> Result<Channel, Status> {
             Err(Status::internal("nobody asks"))
         }
-        fn authorize(&self, _: &mut MetadataMap) -> Result<(), Status> {
+        fn authorization(&self) -> Result<MetadataValue<Ascii>, Status> {
             Err(Status::internal("nobody asks"))
         }
     }
