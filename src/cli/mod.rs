@@ -3,13 +3,19 @@
 //! Exit codes: 0 stopped as asked; 1 failed while running (restart me); 2 bad arguments or
 //! configuration; 3 ended by hook policy.
 
+mod call;
 mod check;
 mod completions;
+mod daemon;
 mod drivers;
 mod exit;
 mod files;
+mod hold;
+mod hook;
+mod reload;
 mod run;
 mod schema;
+mod status;
 
 use std::process::ExitCode;
 
@@ -44,6 +50,18 @@ struct Global {
 enum Command {
     /// Serve exporters (the default).
     Run(run::Args),
+    /// Show the exporters of the running daemon, who holds them, and what does not work.
+    Status(status::Args),
+    /// Let the running daemon read its files again.
+    Reload(reload::Args),
+    /// Call a method of an instance.
+    Call(call::Args),
+    /// Hold an exporter back from leases, for maintenance.
+    Hold(hold::HoldArgs),
+    /// End a hold.
+    Unhold(hold::UnholdArgs),
+    /// Rehearse the hooks of an exporter.
+    Hook(hook::Args),
     /// Check exporter files without touching hardware.
     Check(check::Args),
     /// List the drivers, or show one with its config keys.
@@ -62,6 +80,12 @@ impl Cli {
             .unwrap_or_else(|| Command::Run(run::Args::default()))
         {
             Command::Run(args) => run::run(args, &self.global),
+            Command::Status(args) => status::run(args),
+            Command::Reload(args) => reload::run(args),
+            Command::Call(args) => call::run(args),
+            Command::Hold(args) => hold::hold(args),
+            Command::Unhold(args) => hold::unhold(args),
+            Command::Hook(args) => hook::run(args),
             Command::Check(args) => check::run(&args),
             Command::Drivers(args) => drivers::run(&args),
             Command::Schema => schema::run(),

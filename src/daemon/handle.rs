@@ -133,6 +133,11 @@ impl ExporterHandle {
         }
     }
 
+    /// Nobody will answer any more.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Its state. Cancel-safe.
     ///
     /// # Errors

@@ -1,0 +1,124 @@
+//! Owns the translation of what exporters say into messages.
+
+use std::time::Duration;
+
+use rigd_driver::Health;
+use rigd_proto::{
+    control::v1::{self as control, Busy, Exporter, Instance, Link},
+    v1::ExporterStatus,
+};
+use tonic::Status;
+
+use crate::{
+    daemon::handle::{InstanceSnapshot, LinkSnapshot, Snapshot},
+    lease::{
+        hooks::{RUN, STANDALONE},
+        machine::{Hook, Lease},
+    },
+};
+
+/// One that runs and answered, or not.
+pub(super) fn running(name: String, answer: Result<Snapshot, Status>) -> Exporter {
+    let snapshot = match answer {
+        Ok(snapshot) => snapshot,
+        Err(status) => {
+            return Exporter {
+                name,
+                state: "not answering".into(),
+                message: status.message().into(),
+                ..Exporter::default()
+            };
+        }
+    };
+    let standalone = snapshot.lease.as_ref().is_some_and(is_standalone);
+    Exporter {
+        name,
+        state: state(snapshot.status, standalone).into(),
+        message: snapshot.message,
+        lease: snapshot
+            .lease
+            .filter(|_| !standalone)
+            .map(|Lease { name, client }| control::Lease { name, client }),
+        link: snapshot.link.map(link),
+        hold: snapshot.hold.unwrap_or_default(),
+        retiring: snapshot.retiring,
+        sockets: snapshot.sockets,
+        instances: snapshot.instances.into_iter().map(instance).collect(),
+        exit_code: None,
+    }
+}
+
+/// One that has ended.
+pub(super) fn ended(name: String, code: u8) -> Exporter {
+    Exporter {
+        name,
+        state: "ended".into(),
+        exit_code: Some(code.into()),
+        ..Exporter::default()
+    }
+}
+
+/// A run without a controller is one lease that nobody holds.
+fn is_standalone(lease: &Lease) -> bool {
+    lease.name.split(RUN).next() == Some(STANDALONE)
+}
+
+fn state(status: ExporterStatus, standalone: bool) -> &'static str {
+    match status {
+        ExporterStatus::Unspecified => "unknown",
+        ExporterStatus::Offline => "offline",
+        ExporterStatus::Available => "available",
+        ExporterStatus::BeforeLeaseHook => "beforeLease",
+        ExporterStatus::LeaseReady if standalone => "serving",
+        ExporterStatus::LeaseReady => "leased",
+        ExporterStatus::AfterLeaseHook => "afterLease",
+        ExporterStatus::BeforeLeaseHookFailed => "beforeLease failed",
+        ExporterStatus::AfterLeaseHookFailed => "afterLease failed",
+    }
+}
+
+fn link(link: LinkSnapshot) -> Link {
+    Link {
+        endpoint: link.endpoint,
+        connected: link.connected,
+        detail: link.detail,
+        tunnels: link.tunnels.try_into().unwrap_or(u32::MAX),
+    }
+}
+
+fn instance(instance: InstanceSnapshot) -> Instance {
+    let (health, reason) = match instance.health {
+        Health::Ready => (control::Health::Ready, String::new()),
+        Health::Absent(reason) => (control::Health::Absent, reason),
+        Health::Faulty(reason) => (control::Health::Faulty, reason),
+    };
+    Instance {
+        path: instance.path,
+        r#type: instance.type_name,
+        health: health.into(),
+        reason,
+        busy: instance.busy.map(busy),
+    }
+}
+
+fn busy((method, since): (String, Duration)) -> Busy {
+    Busy {
+        method,
+        // One that does not fit would have begun before the earth was there.
+        since: since.try_into().ok(),
+    }
+}
+
+/// Which hook was asked for.
+///
+/// # Errors
+/// INVALID_ARGUMENT: none of them.
+pub(super) fn hook(wanted: i32) -> Result<Hook, Status> {
+    match control::Hook::try_from(wanted) {
+        Ok(control::Hook::BeforeLease) => Ok(Hook::Before),
+        Ok(control::Hook::AfterLease) => Ok(Hook::After),
+        Ok(control::Hook::Unspecified) | Err(_) => Err(Status::invalid_argument(
+            "no hook was named; there are beforeLease and afterLease",
+        )),
+    }
+}

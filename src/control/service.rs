@@ -1,0 +1,229 @@
+//! `rigd.control.v1.Control`: passes questions on to the exporters, with a deadline on each.
+
+use std::{
+    future::ready,
+    time::{Duration, SystemTime},
+};
+
+use futures::{
+    StreamExt,
+    future::join_all,
+    stream::{self, BoxStream},
+};
+use rigd_proto::{
+    control::v1::{
+        CallRequest, CallResponse, Exporter, HoldRequest, HoldResponse, ReloadRequest,
+        ReloadResponse, RunHookRequest, RunHookResponse, StatusRequest, StatusResponse,
+        UnholdRequest, UnholdResponse, Verdict, control_server::Control, run_hook_response::News,
+    },
+    value,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::answers;
+use crate::daemon::handle::{ANSWER_LIMIT, Ask, Call, Exporters, HookNews, Reload, Served};
+
+/// Results and lines that wait for a slow reader; then what makes them waits. A result may have
+/// megabytes.
+const WAITING: usize = 16;
+/// How long a reload may take: it checks files, and waits at most 15 s for the instances of an
+/// exporter that it stops and for those of one that it starts. `rigd reload` waits longer than
+/// this, so it is told.
+const RELOAD_LIMIT: Duration = Duration::from_secs(55);
+/// Bytes of the reason of a hold: a sentence for the next person.
+const MAX_REASON: usize = 1024;
+
+/// The service.
+#[derive(Debug)]
+pub(super) struct Service {
+    exporters: Exporters,
+    reload: Reload,
+    started: SystemTime,
+}
+
+impl Service {
+    /// The daemon counts as started now.
+    pub(super) fn new(exporters: Exporters, reload: Reload) -> Self {
+        Self {
+            exporters,
+            reload,
+            started: SystemTime::now(),
+        }
+    }
+
+    async fn set_hold(&self, exporter: &str, reason: Option<String>) -> Result<(), Status> {
+        let handle = self.exporters.find(exporter)?;
+        let (reply, answer) = oneshot::channel();
+        handle.ask(Ask::Hold(reason, reply)).await?;
+        match timeout(ANSWER_LIMIT, answer).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(stopped(exporter)),
+            Err(_) => Err(Status::unavailable(format!(
+                "exporter '{exporter}' does not answer; once it does, `rigd status` shows whether \
+                 it is held"
+            ))),
+        }
+    }
+}
+
+fn stopped(exporter: &str) -> Status {
+    Status::unavailable(format!("exporter '{exporter}' has stopped"))
+}
+
+/// The state of one, after at most 2 s.
+async fn look((name, served): (String, Served)) -> Exporter {
+    match served {
+        Served::Ended(code) => answers::ended(name, code),
+        Served::Running(handle) => {
+            let answer = timeout(ANSWER_LIMIT, handle.snapshot()).await;
+            let late = |_| Err(Status::unavailable("the exporter does not answer"));
+            answers::running(name, answer.unwrap_or_else(late))
+        }
+    }
+}
+
+/// The lines of a hook and its verdict; an error when there will be none.
+fn rehearsal(
+    exporter: String,
+    news: mpsc::Receiver<HookNews>,
+) -> impl stream::Stream<Item = Result<RunHookResponse, Status>> {
+    let respond = |news| RunHookResponse { news: Some(news) };
+    stream::unfold((Some(news), exporter), move |(news, exporter)| async move {
+        let mut news = news?;
+        let (item, more) = match news.recv().await {
+            Some(HookNews::Line(line)) => (Ok(respond(News::Line(line))), Some(news)),
+            Some(HookNews::Ended(ended)) => {
+                let failure = ended.err().unwrap_or_default();
+                (Ok(respond(News::Verdict(Verdict { failure }))), None)
+            }
+            Some(HookNews::Refused(status)) => (Err(status), None),
+            None => (Err(stopped(&exporter)), None),
+        };
+        Some((item, (more, exporter)))
+    })
+}
+
+#[tonic::async_trait]
+impl Control for Service {
+    type CallStream = BoxStream<'static, Result<CallResponse, Status>>;
+    type RunHookStream = BoxStream<'static, Result<RunHookResponse, Status>>;
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        let wanted = request.into_inner().exporter;
+        let mut served = self.exporters.all();
+        if !wanted.is_empty() {
+            served.retain(|(name, _)| *name == wanted);
+            if served.is_empty() {
+                // It knows how to say so.
+                self.exporters.find(&wanted)?;
+            }
+        }
+        // Side by side: one that hangs does not delay the others.
+        let exporters = join_all(served.into_iter().map(look)).await;
+        Ok(Response::new(StatusResponse {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started: Some(self.started.into()),
+            exporters,
+        }))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        let (reply, done) = oneshot::channel();
+        let reload = async {
+            self.reload.0.send(reply).await.ok()?;
+            done.await.ok()
+        };
+        let reloaded = timeout(RELOAD_LIMIT, reload).await.map_err(|_| {
+            Status::deadline_exceeded(format!(
+                "the reload is not over after {} s; the daemon goes on with it, and its log tells \
+                 how it ends",
+                RELOAD_LIMIT.as_secs()
+            ))
+        })?;
+        let reloaded = reloaded.ok_or_else(|| Status::unavailable("the daemon is stopping"))?;
+        // Not as an error: the places of all mistakes may be more than a trailer holds.
+        Ok(Response::new(match reloaded {
+            Ok(changes) => ReloadResponse {
+                changes,
+                problems: String::new(),
+            },
+            Err(problems) => ReloadResponse {
+                changes: Vec::new(),
+                problems,
+            },
+        }))
+    }
+
+    async fn call(
+        &self,
+        request: Request<CallRequest>,
+    ) -> Result<Response<Self::CallStream>, Status> {
+        let request = request.into_inner();
+        let args = request.args.into_iter().map(value::to_json);
+        let args = args.collect::<Result<_, _>>();
+        let args = args.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let handle = self.exporters.find(&request.exporter)?;
+        let (reply, results) = mpsc::channel(WAITING);
+        let call = Call {
+            path: request.path,
+            method: request.method,
+            args,
+            force: request.force,
+            reply,
+        };
+        handle.ask(Ask::Call(call)).await?;
+        let results = ReceiverStream::new(results).map(|result| {
+            let result = Some(value::from_json(result?));
+            Ok(CallResponse { result })
+        });
+        // An exporter that stops under a call ends the queue as a call that is over does.
+        let end = async move {
+            handle
+                .has_stopped()
+                .then(|| Err(stopped(&request.exporter)))
+        };
+        let end = stream::once(end).filter_map(ready);
+        Ok(Response::new(results.chain(end).boxed()))
+    }
+
+    async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldResponse>, Status> {
+        let HoldRequest { exporter, reason } = request.into_inner();
+        let reason = reason.trim();
+        if reason.is_empty() || reason.len() > MAX_REASON {
+            return Err(Status::invalid_argument(format!(
+                "a hold needs a reason for the next person, of at most {MAX_REASON} bytes"
+            )));
+        }
+        self.set_hold(&exporter, Some(reason.into())).await?;
+        Ok(Response::new(HoldResponse {}))
+    }
+
+    async fn unhold(
+        &self,
+        request: Request<UnholdRequest>,
+    ) -> Result<Response<UnholdResponse>, Status> {
+        self.set_hold(&request.into_inner().exporter, None).await?;
+        Ok(Response::new(UnholdResponse {}))
+    }
+
+    async fn run_hook(
+        &self,
+        request: Request<RunHookRequest>,
+    ) -> Result<Response<Self::RunHookStream>, Status> {
+        let RunHookRequest { exporter, hook } = request.into_inner();
+        let hook = answers::hook(hook)?;
+        let handle = self.exporters.find(&exporter)?;
+        let (news_tx, news) = mpsc::channel(WAITING);
+        handle.ask(Ask::RunHook(hook, news_tx)).await?;
+        Ok(Response::new(rehearsal(exporter, news).boxed()))
+    }
+}
