@@ -16,7 +16,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use rigd_proto::v1::ListenResponse;
+use rigd_proto::v1::{ListenResponse, router_service_client::RouterServiceClient};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, sleep, timeout, timeout_at},
@@ -31,7 +31,14 @@ use tracing::Instrument;
 
 use self::io::Life;
 pub(crate) use self::io::TunnelIo;
-use crate::transport::{Connection, killable::Killable};
+use super::{
+    connect::{ConnectError, Phase},
+    dialer::Dialer,
+};
+use crate::{
+    config::Endpoint,
+    transport::{Connection, killable::Killable},
+};
 
 /// Tunnels of one lease at once. One client has a handful, each `j` of a script one more; whoever
 /// makes this many does not close them.
@@ -41,8 +48,6 @@ const WAITING_TUNNELS: usize = 16;
 /// How long the way to the router is looked for. The client on the other side gives up after that
 /// or dials anew.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// One attempt, so that a lost packet does not cost them all.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 /// Before the second attempt; twice as long before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 /// From the open call to the client's first bytes. The client has its half of the token at the same
@@ -54,23 +59,37 @@ const CUT_LIMIT: Duration = Duration::from_secs(1);
 /// A connection of a client that came through a router.
 pub(crate) type Tunnel = Killable<TunnelIo, Connection>;
 
-/// What went wrong on the way to a router.
-pub(crate) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
+/// A router at the other end of a connection of its own.
+pub(crate) type RouterClient = RouterServiceClient<Channel>;
 
-/// How a tunnel comes to a connection of its own.
+/// How a tunnel comes to its connection.
 pub(crate) trait Connect: Send + Sync + 'static {
-    /// Connects to `host:port`; the connection fails once `cut` is cancelled, whatever is still to
-    /// be sent. Cancel-safe: a connection that nobody got is closed.
+    /// Connects; the connection is to fail once `cut` is cancelled, whatever is still to be sent.
+    /// Cancel-safe: a connection that nobody got is closed.
     fn connect(
         &self,
-        endpoint: &str,
+        endpoint: &Endpoint,
         cut: CancellationToken,
-    ) -> impl Future<Output = Result<Channel, ConnectError>> + Send;
+    ) -> impl Future<Output = Result<RouterClient, ConnectError>> + Send;
+}
+
+impl Connect for Dialer {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        _cut: CancellationToken,
+    ) -> Result<RouterClient, ConnectError> {
+        let channel = Dialer::connect(self, endpoint).await?;
+        let options = self.options();
+        Ok(RouterServiceClient::new(channel)
+            .max_decoding_message_size(options.max_receive)
+            .max_encoding_message_size(options.max_send))
+    }
 }
 
 /// The tunnels of one lease.
 #[derive(Debug)]
-pub(crate) struct Tunnels<C> {
+pub(crate) struct Tunnels<C = Dialer> {
     dialer: Arc<C>,
     incoming: mpsc::Sender<std::io::Result<Tunnel>>,
     places: Arc<Semaphore>,
@@ -99,7 +118,13 @@ impl<C: Connect> Tunnels<C> {
     /// Opens the tunnel that the controller asked for; returns at once. What goes wrong is in the
     /// log, and the client dials anew. To be called in a runtime.
     pub(crate) fn dial(&self, item: ListenResponse) {
-        let router: Arc<str> = item.router_endpoint.into();
+        let router = match item.router_endpoint.parse::<Endpoint>() {
+            Ok(router) => router,
+            Err(error) => {
+                tracing::warn!(router = ?item.router_endpoint, %error, "Refused a tunnel: the router's address cannot be read.");
+                return;
+            }
+        };
         let token: Arc<str> = item.router_token.into();
         let Some(bearer) = bearer(&token) else {
             tracing::warn!(%router, "Refused a tunnel: its token is empty or has characters that no header carries.");
@@ -150,7 +175,7 @@ impl<C: Connect> Tunnels<C> {
 /// A tunnel on its way.
 struct Opening<C> {
     dialer: Arc<C>,
-    router: Arc<str>,
+    router: Endpoint,
     token: Arc<str>,
     bearer: MetadataValue<Ascii>,
     place: OwnedSemaphorePermit,
@@ -169,24 +194,24 @@ fn bearer(token: &str) -> Option<MetadataValue<Ascii>> {
 }
 
 async fn open<C: Connect>(opening: Opening<C>, incoming: mpsc::Sender<std::io::Result<Tunnel>>) {
-    let router = opening.router.clone();
+    let router = opening.router;
     let link = opening.cut.child_token();
-    let channel = match connect(&*opening.dialer, &router, &link).await {
-        Ok(channel) => channel,
+    let client = match connect(&*opening.dialer, &router, &link).await {
+        Ok(client) => client,
         Err(error) => {
-            tracing::warn!(%router, %error, "Cannot reach the router; the client has to dial again.");
+            tracing::warn!(%error, "Cannot open a tunnel; the client has to dial again.");
             return;
         }
     };
     let cut = opening.cut;
     let life = Life {
-        router: router.clone(),
+        router: router.to_string(),
         cut: cut.clone(),
         link: link.drop_guard(),
         tasks: opening.tasks,
         place: opening.place,
     };
-    let io = TunnelIo::open(channel, opening.token, opening.bearer, life).await;
+    let io = TunnelIo::open(client, opening.token, opening.bearer, life).await;
     tracing::debug!(%router, "Opened a tunnel.");
     let tunnel = Killable::new(io, cut, Connection::default())
         // The bytes inside are a client's own, which dialled a unix socket on its side.
@@ -197,25 +222,29 @@ async fn open<C: Connect>(opening: Opening<C>, incoming: mpsc::Sender<std::io::R
     }
 }
 
-/// Tries until it works or the time is over; the error is that of the last attempt.
+/// Tries until it works or the time is over; the error is that of the last attempt. A router that
+/// is not trusted will not be a moment later.
 async fn connect<C: Connect>(
     dialer: &C,
-    router: &str,
+    router: &Endpoint,
     link: &CancellationToken,
-) -> Result<Channel, ConnectError> {
+) -> Result<RouterClient, ConnectError> {
     let deadline = Instant::now() + CONNECT_LIMIT;
     let mut pause = FIRST_PAUSE;
     loop {
-        let limit = deadline.min(Instant::now() + ATTEMPT_LIMIT);
-        let error = match timeout_at(limit, dialer.connect(router, link.clone())).await {
-            Ok(Ok(channel)) => return Ok(channel),
+        let attempt = dialer.connect(router, link.clone());
+        let error = match timeout_at(deadline, attempt).await {
+            Ok(Ok(client)) => return Ok(client),
             Ok(Err(error)) => error,
-            Err(_) => "it did not answer in time".into(),
+            Err(_) => {
+                let reason = format!("not connected after {} s", CONNECT_LIMIT.as_secs());
+                ConnectError::new(Phase::Tcp, router, reason)
+            }
         };
-        if Instant::now() + pause >= deadline {
+        if error.untrusted || Instant::now() + pause >= deadline {
             return Err(error);
         }
-        tracing::debug!(router, %error, "Cannot reach the router yet.");
+        tracing::debug!(%error, "Trying to reach the router again.");
         sleep(pause).await;
         pause *= 2;
     }

@@ -22,9 +22,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{Stream, future::BoxFuture};
-use rigd_proto::v1::{
-    FrameType, StreamRequest, StreamResponse, router_service_client::RouterServiceClient,
-};
+use rigd_proto::v1::{FrameType, StreamRequest, StreamResponse};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     runtime::Handle,
@@ -39,9 +37,10 @@ use tokio_util::{
 use tonic::{
     Code, Request, Response, Status, Streaming,
     metadata::{Ascii, MetadataValue},
-    transport::Channel,
 };
 use tracing::Instrument;
+
+use super::RouterClient;
 
 /// Bytes of one DATA frame: what the peers send, far below the 4 MiB limit of a gRPC message, and
 /// where throughput is best.
@@ -60,7 +59,7 @@ const MAX_TEXT: usize = 256;
 #[derive(Debug)]
 pub(super) struct Life {
     /// For the log: `host:port`.
-    pub(super) router: Arc<str>,
+    pub(super) router: String,
     /// Ends everything at once.
     pub(super) cut: CancellationToken,
     /// Ends the connection to the router when it is dropped. Without it the connection of a router
@@ -104,7 +103,7 @@ enum Downlink {
 impl TunnelIo {
     /// Sends the request; waits for nothing. To be called in a runtime.
     pub(super) async fn open(
-        channel: Channel,
+        mut client: RouterClient,
         token: Arc<str>,
         bearer: MetadataValue<Ascii>,
         life: Life,
@@ -112,7 +111,6 @@ impl TunnelIo {
         let (uplink, frames) = mpsc::channel(UPLINK_FRAMES);
         let mut request = Request::new(ReceiverStream::new(frames));
         request.metadata_mut().insert("authorization", bearer);
-        let mut client = RouterServiceClient::new(channel);
         let call = async move { client.stream(request).await.map(Response::into_inner) };
         let mut tunnel = Self {
             downlink: Downlink::Opening(Box::pin(call)),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tonic::transport::Endpoint;
+use tonic::transport;
 
 use super::*;
 
@@ -110,7 +110,7 @@ async fn more_tunnels_than_allowed_are_refused_and_silent_ones_end_with_the_leas
 }
 
 #[tokio::test]
-async fn a_token_that_no_header_carries_is_refused() {
+async fn what_cannot_be_read_is_refused() {
     let router = Router::start().await;
     let (tunnels, _incoming) = tunnels();
     for token in ["", "a\nb"] {
@@ -119,56 +119,82 @@ async fn a_token_that_no_header_carries_is_refused() {
         tunnels.dial(item);
         assert_eq!((tunnels.open(), tunnels.tasks.len()), (0, 0), "{token:?}");
     }
+    for router in ["", "https://router:1", "router"] {
+        tunnels.dial(ListenResponse {
+            router_endpoint: router.to_owned(),
+            router_token: TOKEN.to_owned(),
+        });
+        assert_eq!((tunnels.open(), tunnels.tasks.len()), (0, 0), "{router:?}");
+    }
 }
 
-/// Fails as often as it is told, and for ever after `u32::MAX`; never answers with 0 failures.
+/// Fails as often as it is told.
 #[derive(Debug)]
 struct Flaky {
     failures: AtomicU32,
     answers: bool,
+    untrusted: bool,
 }
 
 impl Connect for Flaky {
-    async fn connect(&self, _: &str, _: CancellationToken) -> Result<Channel, ConnectError> {
+    async fn connect(
+        &self,
+        to: &Endpoint,
+        _: CancellationToken,
+    ) -> Result<RouterClient, ConnectError> {
         if !self.answers {
             std::future::pending::<()>().await;
         }
         let left = self.failures.load(Ordering::Relaxed);
         if left > 0 {
             self.failures.store(left - 1, Ordering::Relaxed);
-            return Err("connection refused".into());
+            return Err(ConnectError {
+                untrusted: self.untrusted,
+                ..ConnectError::new(Phase::Tcp, to, "refused")
+            });
         }
-        Ok(Endpoint::from_static("http://127.0.0.1:1").connect_lazy())
+        let channel = transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        Ok(RouterServiceClient::new(channel))
     }
 }
 
-async fn connect_to(failures: u32, answers: bool) -> (Result<Channel, String>, Duration) {
-    let dialer = Flaky {
-        failures: failures.into(),
-        answers,
-    };
-    let start = Instant::now();
-    let result = connect(&dialer, "router:1", &CancellationToken::new()).await;
+async fn connect_to(dialer: Flaky) -> (Result<RouterClient, String>, Duration) {
+    let (router, start) = ("router:1".parse().unwrap(), Instant::now());
+    let result = connect(&dialer, &router, &CancellationToken::new()).await;
     (result.map_err(|e| e.to_string()), start.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
 async fn connecting_is_tried_again_for_a_while() {
-    let (result, took) = connect_to(3, true).await;
+    let flaky = |failures: u32| Flaky {
+        failures: failures.into(),
+        answers: true,
+        untrusted: false,
+    };
+    let (result, took) = connect_to(flaky(3)).await;
     result.unwrap();
     assert_eq!(took.as_millis() / 10, 210, "0.3 + 0.6 + 1.2 s: {took:?}");
 
-    let (result, took) = connect_to(u32::MAX, true).await;
-    assert_eq!(result.unwrap_err(), "connection refused");
+    let (result, took) = connect_to(flaky(u32::MAX)).await;
+    assert_eq!(result.unwrap_err(), "cannot reach router:1: refused");
     assert!(
         took > CONNECT_LIMIT / 2 && took <= CONNECT_LIMIT,
         "{took:?}"
     );
 
-    let (result, took) = connect_to(0, false).await;
-    assert_eq!(result.unwrap_err(), "it did not answer in time");
-    assert!(
-        took > CONNECT_LIMIT / 2 && took <= CONNECT_LIMIT,
-        "{took:?}"
-    );
+    let silent = Flaky {
+        answers: false,
+        ..flaky(0)
+    };
+    let (result, took) = connect_to(silent).await;
+    assert!(result.unwrap_err().contains("after 15 s"));
+    assert_eq!(took.as_secs(), CONNECT_LIMIT.as_secs(), "{took:?}");
+
+    let stranger = Flaky {
+        untrusted: true,
+        ..flaky(1)
+    };
+    let (result, took) = connect_to(stranger).await;
+    result.unwrap_err();
+    assert!(took < FIRST_PAUSE, "{took:?}");
 }

@@ -8,6 +8,7 @@ use futures::{StreamExt, stream::BoxStream};
 use hyper_util::rt::TokioIo;
 use rigd_proto::v1::{
     FrameType, StreamRequest, StreamResponse,
+    router_service_client::RouterServiceClient,
     router_service_server::{RouterService, RouterServiceServer},
 };
 use tokio::{
@@ -20,10 +21,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{
     Request, Response, Status, Streaming,
     metadata::MetadataMap,
-    transport::{Channel, Endpoint, Server},
+    transport::{self, Server},
 };
 
-use super::super::{Connect, ConnectError};
+use super::super::{Connect, ConnectError, Endpoint, Phase, RouterClient};
 use crate::transport::killable::Killable;
 
 /// Long enough for a loaded machine.
@@ -201,22 +202,23 @@ pub(super) struct Plain;
 impl Connect for Plain {
     async fn connect(
         &self,
-        endpoint: &str,
+        endpoint: &Endpoint,
         cut: CancellationToken,
-    ) -> Result<Channel, ConnectError> {
-        let address: SocketAddr = endpoint.parse()?;
+    ) -> Result<RouterClient, ConnectError> {
+        let to = (endpoint.host().to_owned(), endpoint.port());
         let connector = tower::service_fn(move |_| {
-            let cut = cut.clone();
+            let (to, cut) = (to.clone(), cut.clone());
             async move {
-                let io = TcpStream::connect(address).await?;
+                let io = TcpStream::connect(to).await?;
                 io.set_nodelay(true)?;
                 Ok::<_, std::io::Error>(TokioIo::new(Killable::new(io, cut, ())))
             }
         });
-        Ok(Endpoint::try_from(format!("http://{endpoint}"))?
-            .initial_stream_window_size(2 * 1024 * 1024)
-            .initial_connection_window_size(64 * 1024 * 1024)
+        let channel = transport::Endpoint::from_static("http://router")
+            .initial_stream_window_size(512 * 1024)
             .connect_with_connector(connector)
-            .await?)
+            .await
+            .map_err(|error| ConnectError::new(Phase::Http, endpoint, error.to_string()))?;
+        Ok(RouterServiceClient::new(channel))
     }
 }

@@ -11,7 +11,7 @@ use rigd_proto::v1::{
     exporter_service_client::ExporterServiceClient,
     exporter_service_server::{ExporterService, ExporterServiceServer},
 };
-use tonic::{Request, Response, service::Routes, transport::Endpoint};
+use tonic::{Request, Response, service::Routes, transport};
 
 use super::*;
 use crate::transport::{Shutdown, serve};
@@ -110,7 +110,7 @@ async fn a_client_calls_a_session_through_the_router() {
         let io = io.lock().unwrap().take().map(TokioIo::new);
         async move { io.ok_or(std::io::Error::other("one tunnel, one connection")) }
     });
-    let endpoint = Endpoint::from_static("http://exporter");
+    let endpoint = transport::Endpoint::from_static("http://exporter");
     let channel = timeout(PATIENCE, endpoint.connect_with_connector(connector)).await;
     let mut service = ExporterServiceClient::new(channel.unwrap().unwrap());
     let report = service.get_report(()).await.unwrap().into_inner();
