@@ -35,6 +35,10 @@ use tonic::{
     transport::Channel,
 };
 
+use super::{
+    answer::{Answer, cause},
+    backoff::{Backoff, Trouble},
+};
 use crate::session::{LogHub, LogLine, LogReader};
 use entry::{Severity, entry};
 use queue::{MAX_ENTRIES, Queue};
@@ -45,8 +49,6 @@ const PERIOD: Duration = Duration::from_millis(500);
 const PUSH_LIMIT: Duration = Duration::from_secs(10);
 /// For what is left when the exporter stops: longer would keep a service manager waiting.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
-/// First and longest wait after a batch that failed. Each attempt costs a batch.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Whose lines these are; the lease and its client change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -141,7 +143,8 @@ type Client = TelemetryServiceClient<Channel>;
 enum Attempt {
     NothingToSend,
     Delivered,
-    Failed,
+    /// And whether it may work in a moment.
+    Failed(Trouble),
 }
 
 impl<A: Access> Sender<A> {
@@ -194,7 +197,7 @@ impl<A: Access> Sender<A> {
     /// Sends a batch now and then until the stop; gives the connection for those that are left.
     async fn push(&self) -> Option<Client> {
         let mut client = None;
-        let (mut wait, mut retry) = (PERIOD, RETRY.0);
+        let (mut wait, mut backoff) = (PERIOD, Backoff::default());
         loop {
             // cancel-safe: both arms only wait.
             tokio::select! {
@@ -205,15 +208,10 @@ impl<A: Access> Sender<A> {
             wait = match self.send(&mut client).await {
                 Attempt::NothingToSend => PERIOD,
                 Attempt::Delivered => {
-                    retry = RETRY.0;
+                    backoff = Backoff::default();
                     PERIOD
                 }
-                Attempt::Failed => {
-                    // So that the exporters of a lab do not come back all at once.
-                    let wait = retry.mul_f64(rand::random_range(0.5..=1.0));
-                    retry = (retry * 2).min(RETRY.1);
-                    wait
-                }
+                Attempt::Failed(trouble) => backoff.next(trouble),
             };
         }
     }
@@ -246,7 +244,7 @@ impl<A: Access> Sender<A> {
                 // The next one is made anew: the address may have moved.
                 *client = None;
                 self.failed(&status);
-                Attempt::Failed
+                Attempt::Failed(Answer::of(&status).trouble())
             }
         }
     }
@@ -294,9 +292,9 @@ impl<A: Access> Sender<A> {
         }
         state.outage = Some(lost);
         let (exporter, endpoint) = (self.exporter(), &self.endpoint.endpoint);
-        let (code, error) = (status.code(), status.message());
+        let error = cause(status);
         tracing::warn!(
-            parent: None, exporter, endpoint, ?code, error,
+            parent: None, exporter, endpoint, error,
             "Telemetry cannot be delivered; what is too much to keep is dropped."
         );
     }
