@@ -113,6 +113,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_expects_late_peers_waits_longer_and_says_so() {
+        let (near, _far) = duplex(64);
+        let limit = PREFACE_LIMIT * 6;
+        let mut near = Killable::new(near, CancellationToken::new(), ()).with_preface_within(limit);
+        let start = Instant::now();
+        let end = timeout(AGES, near.read_u8()).await.expect("never cut");
+        let error = end.unwrap_err().to_string();
+        assert!(error.contains("within 60 s"), "{error}");
+        assert_eq!(start.elapsed().as_secs(), limit.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn bytes_in_drops_do_not_extend_the_limit() {
         let (mut near, mut far) = pair();
         let start = Instant::now();
