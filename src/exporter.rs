@@ -1,31 +1,35 @@
-//! One exporter served directly, without a controller: from its plan to the end of its sockets.
+//! One exporter, from its plan to its end.
 //!
 //! ```text
-//!   bind ─> open instances ─> sockets serve ─> the lease of the run (lease::runner)
-//!                                                 └─ stop, hook policy ─> sockets end ─> close
+//!   open instances ─> leases (lease::runner) ─> policy, stop ─> close
+//!                        │ clients of a controller come through tunnels, one lease at a time
+//!                        └ without one, sockets serve, and the whole run is one lease
 //! ```
 //!
-//! The whole run is one lease; a client's EndSession does not end it. Clients may come while
-//! beforeLease runs: what they ask of instruments is held until the lease is ready.
+//! Clients may come while beforeLease runs: what they ask of instruments is held until the lease is
+//! ready.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use rigd_driver::KeyKind;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
     config::{self, ExporterConfig, Spanned},
+    daemon::handle::Ask,
     lease::{
+        clients::{self, Clients, Served},
+        hold::Hold,
         hook,
         hooks::{Hooks, RUN, STANDALONE},
         journal::Journal,
-        machine::{HookPolicy, Lease, OnFailure, Policy},
+        machine::{HOOK_GRACE, HookPolicy, Lease, OnFailure, Policy},
         runner::{Runner, Setup},
         safe_state::SafeState,
     },
+    link::{Dialer, Identity, Registration},
     os::paths,
     session::{LogHub, Session, StatusBoard},
     telemetry::{ClientLogs, ExporterLogs},
@@ -35,6 +39,8 @@ use crate::{
 
 /// How long clients have to leave after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(1);
+/// What beforeLease may take beyond its own time until driver work no longer waits for it.
+const HOLD_MARGIN: Duration = Duration::from_secs(15);
 
 /// A socket of an exporter, bound.
 #[derive(Debug)]
@@ -54,26 +60,57 @@ pub(crate) struct Directories {
     pub(crate) runtime: PathBuf,
 }
 
+/// How clients come to an exporter.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// By sockets of its own, which are told to people as these texts.
+    Sockets(Vec<Listener>, Vec<String>),
+    /// By leases of a controller.
+    Controller(config::Endpoint, Dialer, Identity),
+}
+
+/// What an exporter is opened with.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    /// Its file.
+    pub(crate) config: &'a ExporterConfig,
+    /// The plan of its instances.
+    pub(crate) plan: Plan,
+    /// Where it keeps its things.
+    pub(crate) directories: &'a Directories,
+    /// Where its log lines go to its clients.
+    pub(crate) clients: Arc<ClientLogs>,
+    /// How its clients come.
+    pub(crate) way: Way,
+    /// What people ask it.
+    pub(crate) asks: mpsc::Receiver<Ask>,
+}
+
 /// An exporter with open instances.
 #[derive(Debug)]
 pub(crate) struct Exporter {
     name: String,
     tree: Arc<Tree>,
-    session: Session,
     clients: Arc<ClientLogs>,
     runner: Runner,
+    /// Sockets, and what they serve.
+    direct: Option<(Vec<Listener>, Session)>,
     ready: oneshot::Receiver<()>,
+    cut: CancellationToken,
 }
 
 impl Exporter {
     /// Opens the instances of a plan. Hardware that is absent is told in the log and tried again;
-    /// it stops nothing.
-    pub(crate) async fn open(
-        config: &ExporterConfig,
-        plan: Plan,
-        directories: &Directories,
-        clients: Arc<ClientLogs>,
-    ) -> Self {
+    /// it stops nothing. A cancelled `cut` ends every grace at once.
+    pub(crate) async fn open(opening: Opening<'_>, cut: CancellationToken) -> Self {
+        let Opening {
+            config,
+            plan,
+            directories,
+            clients,
+            way,
+            asks,
+        } = opening;
         let name = config.metadata.name.clone();
         let logs = Arc::new(LogHub::default());
         let levels = plan.log_levels();
@@ -87,8 +124,6 @@ impl Exporter {
         let component = paths::component(&name);
         let state_dir = directories.state.join("exporters").join(&component);
         let tree = Tree::build(plan, &state_dir, config.motd.clone());
-        let status = Arc::new(StatusBoard::default());
-        let session = Session::new(tree.clone(), status.clone(), logs.clone(), KeyKind::Client);
         let span = tracing::info_span!("exporter", exporter = name);
         tree.start().instrument(span.clone()).await;
 
@@ -97,91 +132,132 @@ impl Exporter {
             .as_ref()
             .map(|found| found.value.as_slice());
         let safe_state = SafeState::new(steps.unwrap_or_default(), &tree);
-        let policy = policy(config, &safe_state);
-        let border =
-            policy.before.is_some() || policy.after.is_some() || policy.safe_state.is_some();
-        let socket = directories.runtime.join(format!("{component}.hook.sock"));
-        let setup = Setup {
+        let policy = policy(config, &safe_state, matches!(way, Way::Sockets(..)));
+        let status = Arc::new(match policy.before {
+            Some(hook) => StatusBoard::new(hook.timeout + HOOK_GRACE + HOLD_MARGIN),
+            None => StatusBoard::default(),
+        });
+        let served = Served {
             tree: tree.clone(),
             status: status.clone(),
             logs: logs.clone(),
-            session: session.clone(),
+        };
+        let border =
+            policy.before.is_some() || policy.after.is_some() || policy.safe_state.is_some();
+        let mut journal = border.then(|| Journal::new(&state_dir));
+        let (mut registration, mut direct, mut sockets) = (None, None, Vec::new());
+        let served_by = match way {
+            Way::Sockets(listeners, told) => {
+                let session = clients::direct(&served);
+                direct = Some((listeners, session.clone()));
+                sockets = told;
+                Clients::Direct(session)
+            }
+            Way::Controller(endpoint, dialer, identity) => {
+                // Which lease it was matters even when nothing is run at its ends.
+                journal = Some(Journal::new(&state_dir));
+                let clients = Clients::leased(served.clone(), dialer.clone());
+                registration = Some(Registration {
+                    name: name.clone(),
+                    namespace: config.metadata.namespace.clone().unwrap_or_default(),
+                    endpoint,
+                    dialer,
+                    identity,
+                    report: tree.report().clone(),
+                });
+                clients
+            }
+        };
+        let socket = directories
+            .runtime
+            .join("hooks")
+            .join(format!("{component}.sock"));
+        let setup = Setup {
             hooks: Hooks::new(config.hooks.clone(), tree.clone(), status, logs, socket),
+            served,
+            clients: served_by,
             safe_state,
-            journal: border.then(|| Journal::new(&state_dir)),
+            journal,
+            hold: Hold::new(&state_dir),
             policy,
+            registration,
+            asks,
+            sockets,
         };
         let (ready_tx, ready) = oneshot::channel();
-        let runner = Runner::new(setup, ready_tx).instrument(span).await;
+        let runner = Runner::new(setup, ready_tx, cut.clone())
+            .instrument(span)
+            .await;
         Self {
             name,
             tree,
-            session,
             clients,
             runner,
+            direct,
             ready,
+            cut,
         }
     }
 
-    /// Serves clients on `listeners` until `stop`, or until a hook ends the run; gives the exit
-    /// code. `announce` is called once clients may act. A cancelled `cut` ends every grace at once.
-    pub(crate) async fn serve(
-        self,
-        listeners: Vec<Listener>,
-        announce: impl FnOnce(&Tree),
-        stop: CancellationToken,
-        cut: CancellationToken,
-    ) -> u8 {
+    /// Serves clients until `stop`, or until a policy ends the exporter; gives the exit code.
+    /// `announce` is called once clients of its sockets may act.
+    pub(crate) async fn serve(self, announce: impl FnOnce(&Tree), stop: CancellationToken) -> u8 {
         let span = tracing::info_span!("exporter", exporter = self.name);
-        self.run(listeners, announce, stop, cut)
-            .instrument(span)
-            .await
-    }
-
-    async fn run(
-        self,
-        listeners: Vec<Listener>,
-        announce: impl FnOnce(&Tree),
-        stop: CancellationToken,
-        cut: CancellationToken,
-    ) -> u8 {
-        let shutdown = Shutdown {
-            begin: CancellationToken::new(),
-            cut: cut.clone(),
-        };
-        let servers = listeners.into_iter().map(|listener| {
-            let (routes, shutdown) = (self.session.routes(), shutdown.clone());
-            async move {
-                let cut = shutdown.cut.clone();
-                let served = match listener {
-                    Listener::Unix(l) => {
-                        serve(routes, None, l.incoming(cut), shutdown, GRACE).await
-                    }
-                    Listener::Tcp(l, passphrase) => {
-                        serve(routes, passphrase, l.incoming(cut), shutdown, GRACE).await
-                    }
-                };
-                if let Err(error) = served {
-                    tracing::error!(%error, "A listener failed.");
+        let work = async {
+            let code = match self.direct {
+                None => self.runner.run(None, stop).await,
+                Some((listeners, session)) => {
+                    let shutdown = Shutdown {
+                        begin: CancellationToken::new(),
+                        cut: self.cut,
+                    };
+                    let servers = listeners
+                        .into_iter()
+                        .map(|listener| accept(listener, &session, shutdown.clone()));
+                    let lease = async {
+                        let code = self.runner.run(Some(standalone()), stop).await;
+                        // Calls and streams have ended with their key; what is left never ends by
+                        // itself.
+                        session.close().await;
+                        shutdown.begin.cancel();
+                        code
+                    };
+                    let telling = async {
+                        if self.ready.await.is_ok() {
+                            announce(&self.tree);
+                        }
+                    };
+                    let (_, code, ()) = tokio::join!(join_all(servers), lease, telling);
+                    code
                 }
-            }
-        });
-        let lease = async {
-            let code = self.runner.run(standalone(), stop, cut).await;
-            // Calls and streams have ended with their key; what is left never ends by itself.
-            self.session.close().await;
-            shutdown.begin.cancel();
+            };
+            self.tree.close().await;
             code
         };
-        let telling = async {
-            if self.ready.await.is_ok() {
-                announce(&self.tree);
-            }
-        };
-        let (_, code, ()) = tokio::join!(join_all(servers), lease, telling);
-        self.tree.close().await;
+        let code = work.instrument(span).await;
         self.clients.remove(&self.name);
         code
+    }
+}
+
+/// Serves a session to the clients of a socket.
+fn accept(
+    listener: Listener,
+    session: &Session,
+    shutdown: Shutdown,
+) -> impl Future<Output = ()> + use<> {
+    let routes = session.routes();
+    async move {
+        let cut = shutdown.cut.clone();
+        let served = match listener {
+            Listener::Unix(l) => serve(routes, None, l.incoming(cut), shutdown, GRACE).await,
+            Listener::Tcp(l, passphrase) => {
+                serve(routes, passphrase, l.incoming(cut), shutdown, GRACE).await
+            }
+        };
+        if let Err(error) = served {
+            tracing::error!(%error, "A listener failed.");
+        }
     }
 }
 
@@ -195,7 +271,7 @@ fn standalone() -> Lease {
 }
 
 /// What the machine needs to know of a configuration.
-fn policy(config: &ExporterConfig, safe_state: &SafeState) -> Policy {
+fn policy(config: &ExporterConfig, safe_state: &SafeState, direct: bool) -> Policy {
     let policy = |hook: &Option<Spanned<config::Hook>>| {
         hook.as_ref().map(|hook| HookPolicy {
             timeout: hook::time_limit(&hook.value),
@@ -210,7 +286,7 @@ fn policy(config: &ExporterConfig, safe_state: &SafeState) -> Policy {
         before: policy(&config.hooks.before_lease),
         after: policy(&config.hooks.after_lease),
         safe_state: safe_state.budget(),
-        // The lease is the run.
-        exit_on_lease_end: true,
+        // Without a controller the lease is the run.
+        exit_on_lease_end: direct || config.exit_on_lease_end.value,
     }
 }

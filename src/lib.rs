@@ -12,13 +12,10 @@
 
 pub mod cli;
 pub mod config;
-#[allow(dead_code)]
 mod control;
-#[allow(dead_code)]
 mod daemon;
 mod exporter;
 pub mod lease;
-#[allow(dead_code)]
 mod link;
 pub mod os;
 pub mod registry;

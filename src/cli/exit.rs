@@ -23,6 +23,18 @@ impl Failure {
         Self::Usage(anyhow::Error::msg(text.into()))
     }
 
+    /// The same for logs and answers to others.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Usage(error) | Self::Runtime(error) => format!("{error:#}"),
+            Self::Config(files) => {
+                let all: Vec<_> = files.iter().map(ToString::to_string).collect();
+                all.join("\n")
+            }
+            Self::Ended(code) => format!("ended with exit code {code}"),
+        }
+    }
+
     /// Tells the user and gives the exit code.
     pub fn report(self) -> ExitCode {
         match self {

@@ -1,6 +1,7 @@
 //! Mistakes in a configuration file, and how they are shown: message, file, line, column, excerpt, help.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -74,6 +75,8 @@ pub struct Source {
     masked: String,
     /// Secret ranges of the original text with the ranges of their masks.
     moved: Vec<(Range<usize>, Range<usize>)>,
+    /// Of the text with its secrets.
+    fingerprint: u64,
 }
 
 impl fmt::Debug for Source {
@@ -105,7 +108,17 @@ impl Source {
             name: name.to_owned(),
             masked,
             moved,
+            fingerprint: {
+                let mut hasher = DefaultHasher::new();
+                text.hash(&mut hasher);
+                hasher.finish()
+            },
         }
+    }
+
+    /// Whether the two texts are the same, secrets included.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint && self.masked == other.masked
     }
 
     /// The file's name as the user gave it.

@@ -208,10 +208,7 @@ pub fn not_yet(config: &ExporterConfig) -> Vec<Problem> {
         .interlocks
         .iter()
         .map(|found| ("interlocks", found.span));
-    let exit = Some(&config.exit_on_lease_end).filter(|found| found.value);
-    let exit = exit.map(|found| ("exitOnLeaseEnd", found.span));
     interlocks
-        .chain(exit)
         .map(|(name, span)| {
             Problem::new(format!("`{name}` is not yet supported"), span)
                 .help("remove it: this version of rigd would not act on it")

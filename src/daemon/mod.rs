@@ -1,3 +1,392 @@
 //! The process: its exporters, each on a thread of its own, and what concerns all of them.
+//!
+//! ```text
+//!   load files ─> all sockets bound ─> READY ─> serve ─┬─ signals: stop, cut, reload
+//!                                                      ├─ an exporter ended: replaced, kept as ended
+//!                                                      ├─ control socket
+//!                                                      └─ watchdog
+//!   none left ─> exit with the worst code
+//! ```
 
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{
+    cli::Failure,
+    config::ExporterConfig,
+    control,
+    exporter::Directories,
+    lease::hook,
+    os::{
+        notify::Notify,
+        paths,
+        signals::{Signals, Wish},
+    },
+    registry::Registry,
+    telemetry::ClientLogs,
+    transport::Shutdown,
+    tree::Plan,
+};
+use access::Access;
+use handle::{Ask, Exporters, Reload, Reloaded, Served};
+use hosted::{Ended, Hosted, Planned, Starting, Stop, Surroundings};
+
+mod access;
 pub(crate) mod handle;
+mod hosted;
+mod pulse;
+mod reload;
+mod sockets;
+
+pub(crate) use sockets::Flags;
+
+/// Reloads that wait for one under way.
+const RELOADS: usize = 4;
+/// What a stop may take beyond the hooks: safeState, the clients, the controller.
+const STOP_MARGIN: Duration = Duration::from_secs(60);
+
+/// Reads the files, every time anew.
+pub(crate) type Load = Box<dyn Fn() -> Result<Vec<(ExporterConfig, Plan)>, Failure>>;
+
+/// What a daemon is started with.
+pub(crate) struct Setup {
+    /// The exporters.
+    pub(crate) load: Load,
+    /// How one of them is served directly.
+    pub(crate) flags: Flags,
+    /// Where they keep their things.
+    pub(crate) directories: Directories,
+    /// Where log lines go to clients.
+    pub(crate) clients: Arc<ClientLogs>,
+}
+
+/// Serves the exporters until a signal, or until all of them have ended.
+pub(crate) fn run(setup: Setup) -> Result<(), Failure> {
+    let loaded = (setup.load)()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Runtime(error.into()))?;
+    runtime.block_on(async {
+        let signals = Signals::listen().map_err(|error| Failure::Runtime(error.into()))?;
+        let (ended_tx, ended) = mpsc::unbounded_channel();
+        let (reload_tx, reloads) = mpsc::channel(RELOADS);
+        let mut daemon = Daemon {
+            load: setup.load,
+            flags: setup.flags,
+            around: Surroundings {
+                directories: setup.directories,
+                clients: setup.clients,
+                ended: ended_tx,
+            },
+            exporters: Exporters::default(),
+            hosted: BTreeMap::new(),
+            then: BTreeMap::new(),
+            crashes: BTreeMap::new(),
+            restarts: Vec::new(),
+            next_id: 0,
+            stop: Stop::default(),
+            worst: 0,
+            notify: Arc::new(Notify::from_env()),
+        };
+        daemon.start(loaded).await?;
+        let control = daemon.open_control(Reload(reload_tx)).await;
+        daemon.serve(signals, ended, reloads).await;
+        if let Some((shutdown, serving)) = control {
+            shutdown.begin.cancel();
+            // Bounded by its grace and its cut.
+            serving.await.ok();
+        }
+        match daemon.worst {
+            0 => Ok(()),
+            code => Err(Failure::Ended(code)),
+        }
+    })
+}
+
+/// What follows when an exporter ends.
+#[derive(Debug)]
+enum Then {
+    /// Another configuration of the same name.
+    Replace(Planned),
+    /// Nothing: it is no longer configured.
+    Forget,
+}
+
+struct Daemon {
+    load: Load,
+    flags: Flags,
+    around: Surroundings,
+    exporters: Exporters,
+    hosted: BTreeMap<String, Hosted>,
+    then: BTreeMap<String, Then>,
+    /// Deaths of a thread in a row.
+    crashes: BTreeMap<String, u32>,
+    restarts: Vec<JoinHandle<Arc<ExporterConfig>>>,
+    next_id: u64,
+    stop: Stop,
+    worst: u8,
+    notify: Arc<Notify>,
+}
+
+impl Daemon {
+    /// Starts all of them: no hardware is opened before every socket is bound.
+    async fn start(&mut self, loaded: Vec<(ExporterConfig, Plan)>) -> Result<(), Failure> {
+        if self.flags.direct() && loaded.len() != 1 {
+            let text = "--unix and --tls-grpc-listener serve one exporter; several were given";
+            return Err(Failure::usage(text));
+        }
+        let mut planned = Vec::new();
+        for (config, plan) in loaded {
+            planned.push(self.plan(Arc::new(config), plan)?);
+        }
+        let mut starting = Vec::new();
+        for planned in planned {
+            let host = self.host(planned);
+            starting.push(host.map_err(|error| Failure::Runtime(error.into()))?);
+        }
+        let mut bound = Vec::new();
+        for starting in starting {
+            bound.push(starting.bound().await?);
+        }
+        for go in bound {
+            // A thread that is gone already has said so.
+            go.send(()).ok();
+        }
+        self.notify.ready();
+        Ok(())
+    }
+
+    fn plan(&self, config: Arc<ExporterConfig>, plan: Plan) -> Result<Planned, Failure> {
+        let access = Access::of(&self.flags, &config, &self.around.directories.runtime)?;
+        Ok(Planned {
+            config,
+            plan,
+            access,
+        })
+    }
+
+    fn host(&mut self, planned: Planned) -> std::io::Result<Starting> {
+        let name = planned.config.metadata.name.clone();
+        self.next_id += 1;
+        let (hosted, starting) =
+            hosted::host(planned, self.next_id, self.stop.child(), &self.around)?;
+        self.exporters
+            .set(&name, Served::Running(hosted.handle.clone()));
+        self.hosted.insert(name, hosted);
+        Ok(starting)
+    }
+
+    /// Starts one while others are served; what is wrong with it is told in the log.
+    fn start_one(&mut self, planned: Planned) {
+        let name = planned.config.metadata.name.clone();
+        match self.host(planned) {
+            Ok(starting) => drop(tokio::spawn(async move {
+                match starting.bound().await {
+                    Ok(go) => drop(go.send(())),
+                    Err(failure) => {
+                        let error = failure.text();
+                        tracing::error!(exporter = name, error, "Cannot be served.");
+                    }
+                }
+            })),
+            Err(error) => {
+                tracing::error!(exporter = name, %error, "No thread for it.");
+                self.exporters.set(&name, Served::Ended(1));
+                self.worst = self.worst.max(1);
+            }
+        }
+    }
+
+    async fn open_control(&self, reload: Reload) -> Option<(Shutdown, JoinHandle<()>)> {
+        let dir = &self.around.directories.runtime;
+        let listener = match paths::make_private(dir) {
+            Ok(()) => control::bind(&dir.join(control::SOCKET), Some(control::GROUP))
+                .await
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(format!("{}: {error}", dir.display())),
+        };
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!(
+                    error,
+                    "No control socket: `rigd status` and its like do not work."
+                );
+                return None;
+            }
+        };
+        let shutdown = Shutdown::default();
+        let serving = control::serve(listener, self.exporters.clone(), reload, shutdown.clone());
+        let serving = async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "The control socket failed.");
+            }
+        };
+        Some((shutdown, tokio::spawn(serving)))
+    }
+
+    /// Until none is left.
+    async fn serve(
+        &mut self,
+        mut signals: Signals,
+        mut ended: mpsc::UnboundedReceiver<Ended>,
+        mut reloads: mpsc::Receiver<oneshot::Sender<Reloaded>>,
+    ) {
+        let mut pulse = interval(pulse::period(self.notify.watchdog()));
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.hosted.is_empty() || !self.restarts.is_empty() {
+            // cancel-safe: the arms only take what is there.
+            tokio::select! {
+                wish = signals.next() => match wish {
+                    Wish::Reload => {
+                        match self.reload().await {
+                            Ok(changes) if changes.is_empty() => {
+                                tracing::info!("Reloaded: nothing has changed.");
+                            }
+                            Ok(changes) => tracing::info!(?changes, "Reloaded."),
+                            Err(error) => {
+                                tracing::error!("Nothing is changed, since the files are not good:\n{error}");
+                            }
+                        }
+                    }
+                    Wish::Stop(signal) => {
+                        if self.stop(signal) {
+                            return;
+                        }
+                    }
+                },
+                Some(reply) = reloads.recv() => {
+                    let done = self.reload().await;
+                    // Whoever asked may have gone.
+                    reply.send(done).ok();
+                }
+                Some(end) = ended.recv() => self.ended(end),
+                config = next_restart(&mut self.restarts) => self.restart(config),
+                _ = pulse.tick() => pulse::beat(&self.exporters, &self.notify),
+            }
+        }
+    }
+
+    /// A signal to stop. The third one is not discussed.
+    fn stop(&mut self, signal: &'static str) -> bool {
+        if self.stop.cut.is_cancelled() {
+            self.worst = self.worst.max(1);
+            return true;
+        }
+        if self.stop.begin.is_cancelled() {
+            tracing::warn!(signal, "Stopping at once: hooks and clients are cut.");
+            self.stop.cut.cancel();
+            return false;
+        }
+        tracing::info!(signal, "Stopping.");
+        self.notify.stopping();
+        let hooks = self.hosted.values().filter_map(|hosted| {
+            let after = hosted.config.hooks.after_lease.as_ref()?;
+            Some(hook::time_limit(&after.value))
+        });
+        self.notify
+            .extend(hooks.max().unwrap_or_default() + STOP_MARGIN);
+        for restart in self.restarts.drain(..) {
+            restart.abort();
+        }
+        self.stop.begin.cancel();
+        false
+    }
+
+    fn ended(&mut self, Ended { name, id, code }: Ended) {
+        if self.hosted.get(&name).is_none_or(|hosted| hosted.id != id) {
+            return;
+        }
+        let Some(hosted) = self.hosted.remove(&name) else {
+            return;
+        };
+        let stopping = self.stop.begin.is_cancelled();
+        match (self.then.remove(&name), code) {
+            (Some(Then::Replace(planned)), _) if !stopping => {
+                tracing::info!(exporter = name, "Starting with its new configuration.");
+                self.start_one(planned);
+            }
+            (Some(Then::Forget), _) => {
+                tracing::info!(exporter = name, "No longer served.");
+                self.exporters.remove(&name);
+            }
+            (_, Some(code)) => {
+                if code != 0 || !stopping {
+                    tracing::info!(exporter = name, code, "The exporter has ended.");
+                }
+                self.exporters.set(&name, Served::Ended(code));
+                self.worst = self.worst.max(code);
+            }
+            (_, None) => self.died(name, &hosted),
+        }
+    }
+
+    /// The thread of an exporter panicked: a mistake of ours. The journal knows what it left.
+    fn died(&mut self, name: String, hosted: &Hosted) {
+        let limits = &hosted.config.failure_detection;
+        let window = Duration::from_secs(u64::try_from(limits.rapid_failure_window).unwrap_or(0));
+        let rapid = hosted.started.elapsed() < window;
+        let deaths = self.crashes.entry(name.clone()).or_default();
+        *deaths = if rapid { *deaths + 1 } else { 1 };
+        let again = i64::from(*deaths) < limits.max_rapid_failures;
+        self.exporters.set(&name, Served::Ended(1));
+        if self.stop.begin.is_cancelled() || !again {
+            tracing::error!(
+                exporter = name,
+                deaths,
+                "An exporter failed unexpectedly: given up."
+            );
+            self.worst = self.worst.max(1);
+            return;
+        }
+        let delay = Duration::from_secs(1 << (*deaths).min(5));
+        let in_s = delay.as_secs();
+        tracing::error!(
+            exporter = name,
+            in_s,
+            "An exporter failed unexpectedly: starting it again."
+        );
+        let config = hosted.config.clone();
+        self.restarts.push(tokio::spawn(async move {
+            sleep(delay).await;
+            config
+        }));
+    }
+
+    fn restart(&mut self, config: Arc<ExporterConfig>) {
+        let name = config.metadata.name.clone();
+        if self.hosted.contains_key(&name) {
+            return;
+        }
+        let planned = Plan::new(&config, &Registry::native())
+            .map_err(|problems| format!("{} mistakes in its file", problems.len()))
+            .and_then(|plan| self.plan(config, plan).map_err(|failure| failure.text()));
+        match planned {
+            Ok(planned) => self.start_one(planned),
+            Err(error) => {
+                tracing::error!(exporter = name, error, "Cannot be started again.");
+                self.worst = self.worst.max(1);
+            }
+        }
+    }
+}
+
+/// The next exporter whose wait is over; for ever without one. Cancel-safe.
+async fn next_restart(restarts: &mut Vec<JoinHandle<Arc<ExporterConfig>>>) -> Arc<ExporterConfig> {
+    loop {
+        if restarts.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        let (config, at, _) = futures::future::select_all(restarts.iter_mut()).await;
+        drop(restarts.swap_remove(at));
+        // One that was aborted is not wanted any more.
+        if let Ok(config) = config {
+            return config;
+        }
+    }
+}

@@ -28,6 +28,7 @@ use crate::{config, session::LogHub};
 
 mod command;
 mod group;
+pub(crate) mod motd;
 mod output;
 
 use command::Started;

@@ -6,7 +6,11 @@
 //!
 //! The key lives until afterLease and safeState are done; nothing of a client needs it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
@@ -15,7 +19,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::{
-    hook::{self, HookContext},
+    hook::{self, HookContext, motd},
     machine::{Hook, Lease, Outcome},
 };
 use crate::{
@@ -41,6 +45,8 @@ pub(crate) struct Hooks {
     /// Where `j` in a hook finds the exporter.
     socket: PathBuf,
     rights: Option<Rights>,
+    /// What the last beforeLease hook has to say to the client.
+    greeting: Arc<Mutex<Option<String>>>,
     cut: watch::Sender<Option<Duration>>,
 }
 
@@ -77,6 +83,7 @@ impl Hooks {
             logs,
             socket,
             rights: None,
+            greeting: Arc::default(),
             cut,
         }
     }
@@ -110,16 +117,37 @@ impl Hooks {
         }
         // A run without a controller has a name of its own each time, which is of no use to people.
         let name = lease.name.split(RUN).next().unwrap_or(STANDALONE);
+        let motd_file = (kind == Hook::Before).then(|| self.socket.with_extension("motd"));
         let cx = HookContext {
             kind,
             lease: name.to_owned(),
             client: lease.client.clone(),
             host: self.socket.clone(),
-            motd_file: None,
+            motd_file: motd_file.clone(),
         };
         self.cut.send_replace(None);
         let (logs, cut) = (self.logs.clone(), self.cut.subscribe());
-        async move { hook::run(&hook, cx, logs, cut).await }.boxed()
+        let greeting = self.greeting.clone();
+        async move {
+            if let Some(file) = &motd_file
+                && let Err(error) = motd::prepare(file)
+            {
+                return Outcome::Failed(format!("Error executing hook: {error}"));
+            }
+            let outcome = hook::run(&hook, cx, logs, cut).await;
+            if let Some(file) = &motd_file
+                && let Ok(mut greeting) = greeting.lock()
+            {
+                *greeting = motd::take(file);
+            }
+            outcome
+        }
+        .boxed()
+    }
+
+    /// What the beforeLease hook that ended last has to say to the client.
+    pub(crate) fn greeting(&self) -> Option<String> {
+        self.greeting.lock().ok()?.take()
     }
 
     async fn serve(&mut self) -> anyhow::Result<()> {

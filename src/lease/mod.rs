@@ -3,6 +3,8 @@
 //! [`machine`] decides, pure and without a clock; `runner` is the task that owns it and carries its
 //! effects out; [`journal`] is what a crash leaves.
 
+pub(crate) mod clients;
+pub(crate) mod hold;
 pub mod hook;
 pub(crate) mod hooks;
 pub mod journal;

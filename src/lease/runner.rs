@@ -1,108 +1,182 @@
 //! The task that owns a lease machine and carries its effects out.
 //!
 //! ```text
-//!   events (timers, hooks, instances, stop) ──> Machine ──effects──> Runner ──answers──┐
-//!        ^                                                                             │
-//!        └─────────────────────────────────────────────────────────────────────────────┘
+//!   link, timers, hooks, instances, clients, people, stop ──> Machine ──effects──> Runner
+//!        ^                                                                            │
+//!        └──────────────────────────────── answers ───────────────────────────────────┘
 //! ```
 //!
-//! Without a controller the whole run is one lease: the runner itself plays the controller's part,
-//! answers at once, and clients never end it.
+//! With a link the controller says who holds the exporter. Without one the whole run is one lease:
+//! the runner itself plays the controller's part, answers at once, and clients never end it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::pending, sync::Arc};
 
-use rigd_proto::v1::ExporterStatus;
+use rigd_driver::{KeyKind, KeyOwner};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, timeout},
+    time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 use tracing::Instrument;
 
 use super::{
+    clients::{Clients, Served},
+    hold::Hold,
     hooks::Hooks,
     journal::Journal,
-    machine::{Effect, Entry, Event, Lease, Machine, Policy, State, Verdict},
+    machine::{Event, Lease, Machine, Policy, State, Verdict},
     safe_state::SafeState,
 };
 use crate::{
-    session::{LogHub, Session, StatusBoard},
-    tree::Tree,
+    daemon::handle::Ask,
+    link::{Dial, Link, Registration},
 };
 
-/// Events that wait for the machine. Each comes from something the machine asked for, one of a kind.
+mod asks;
+mod disk;
+mod effects;
+
+/// Events that wait for the machine. Each comes from something the machine asked for, one of a
+/// kind, or from the controller, which then waits.
 const EVENTS: usize = 32;
-/// How long the disk has to take a journal entry.
-const JOURNAL_LIMIT: Duration = Duration::from_secs(5);
+/// Clients that the controller has sent and that wait to be let in.
+const DIALS: usize = 16;
 
 /// What a runner works with.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    pub(crate) tree: Arc<Tree>,
-    pub(crate) status: Arc<StatusBoard>,
-    pub(crate) logs: Arc<LogHub>,
-    /// What the clients of the lease are served.
-    pub(crate) session: Session,
+    pub(crate) served: Served,
+    pub(crate) clients: Clients,
     pub(crate) hooks: Hooks,
     pub(crate) safe_state: SafeState,
     /// None when nothing of a lease would have to be made good after a crash.
     pub(crate) journal: Option<Journal>,
+    pub(crate) hold: Hold,
     pub(crate) policy: Policy,
+    /// None without a controller.
+    pub(crate) registration: Option<Registration>,
+    /// What people want to know.
+    pub(crate) asks: mpsc::Receiver<Ask>,
+    /// Where clients reach the exporter directly.
+    pub(crate) sockets: Vec<String>,
 }
 
-/// The lease of one run.
+/// The leases of one exporter.
 #[derive(Debug)]
 pub(crate) struct Runner {
     machine: Machine,
-    setup: Setup,
+    served: Served,
+    clients: Clients,
+    hooks: Hooks,
+    safe_state: SafeState,
+    journal: Option<Journal>,
+    hold: Hold,
+    /// Why it is held, as people said; a rehearsal holds it as well.
+    held: Option<String>,
+    retiring: bool,
+    sockets: Vec<String>,
+    link: Option<Link>,
     events: mpsc::Sender<Event>,
     inbox: mpsc::Receiver<Event>,
+    dials: mpsc::Receiver<Dial>,
+    asks: mpsc::Receiver<Ask>,
     deadline: Option<(u64, Instant)>,
     tasks: TaskTracker,
-    /// Told once the client may act.
+    /// Told once a client may act.
     ready: Option<oneshot::Sender<()>>,
-    prepared: bool,
+    /// The holder's wish to end the lease was passed on.
+    heard: bool,
+    /// What people do under no lease.
+    people: Arc<KeyOwner>,
+    rehearsal: Option<AbortOnDropHandle<()>>,
+    /// Ends every wait.
+    cut: CancellationToken,
+}
+
+/// What the loop waits for beside the machine's own events.
+enum Next {
+    Event(Event),
+    Ask(Ask),
+    Dial(Dial),
+    Rehearsed,
 }
 
 impl Runner {
     /// A runner that goes on where the process before it stopped.
-    pub(crate) async fn new(setup: Setup, ready: oneshot::Sender<()>) -> Self {
+    pub(crate) async fn new(
+        setup: Setup,
+        ready: oneshot::Sender<()>,
+        cut: CancellationToken,
+    ) -> Self {
         let left = match &setup.journal {
-            Some(journal) => read(journal.clone()).await,
+            Some(journal) => disk::read(journal.clone()).await,
+            None => None,
+        };
+        let held = match setup.registration {
+            Some(_) => disk::read_hold(setup.hold.clone()).await,
+            // Nobody assigns leases that could be held back.
             None => None,
         };
         let (events, inbox) = mpsc::channel(EVENTS);
+        let (dials_tx, dials) = mpsc::channel(DIALS);
+        let logs = setup.served.logs.clone();
+        let link = setup
+            .registration
+            .map(|registration| Link::start(registration, events.clone(), dials_tx, logs));
         Self {
             machine: Machine::new(setup.policy, left),
-            setup,
+            served: setup.served,
+            clients: setup.clients,
+            hooks: setup.hooks,
+            safe_state: setup.safe_state,
+            journal: setup.journal,
+            hold: setup.hold,
+            held,
+            retiring: false,
+            sockets: setup.sockets,
+            link,
             events,
             inbox,
+            dials,
+            asks: setup.asks,
             deadline: None,
             tasks: TaskTracker::new(),
             ready: Some(ready),
-            prepared: false,
+            heard: false,
+            people: Arc::new(KeyOwner::issue(KeyKind::Daemon)),
+            rehearsal: None,
+            cut,
         }
     }
 
-    /// Runs the lease `lease` until `stop`, or until a hook's policy ends it; gives the exit code.
-    /// A cancelled `cut` ends a hook of the stop at once.
-    pub(crate) async fn run(
-        mut self,
-        lease: Lease,
-        stop: CancellationToken,
-        cut: CancellationToken,
-    ) -> u8 {
-        let mut next = Some(lease);
+    /// Serves leases until `stop`, or until a policy ends it; gives the exit code. With `lease` the
+    /// whole run is that one. A cancelled `cut` ends a hook of the stop at once.
+    pub(crate) async fn run(mut self, lease: Option<Lease>, stop: CancellationToken) -> u8 {
+        let direct = lease.is_some();
+        let mut next = lease;
         let (mut stopping, mut cutting) = (false, false);
-        // What the process before left is made good first.
-        self.tell(Event::Status(None)).await;
+        if self.held.is_some() {
+            self.tell(Event::Hold(self.held.clone())).await;
+        }
+        if direct {
+            // What the process before left is made good first.
+            self.tell(Event::Status(None)).await;
+        }
         loop {
             match self.machine.state() {
                 State::Stopped(code) => {
-                    let asked = stopping || *code != 0;
+                    let code = *code;
+                    self.people.revoke("the exporter has stopped");
                     self.tasks.close();
-                    // A lease that ended by itself was ended by a hook.
-                    return if asked { *code } else { 3 };
+                    // A lease that lasts as long as the run and ended by itself was ended by a hook.
+                    return if direct && !stopping && code == 0 {
+                        3
+                    } else {
+                        code
+                    };
                 }
                 State::Available => {
                     if let Some(lease) = next.take() {
@@ -112,36 +186,99 @@ impl Runner {
                 }
                 // Nobody waits for the good end of a lease that lasts as long as the run. A failure
                 // stays for clients to see.
-                State::Lingering(ending) if ending.inherited || ending.verdict == Verdict::Well => {
+                State::Lingering(ending) if direct && ending.verdict == Verdict::Well => {
+                    self.tell(Event::Status(None)).await;
                     self.tell(Event::FinalStatusRead).await;
                     continue;
                 }
                 _ => {}
             }
-            let deadline = self.deadline;
-            let due = async {
-                match deadline {
-                    Some((_, at)) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
+            let event = match self.next(&stop, &mut stopping, &mut cutting).await {
+                Next::Event(event) => event,
+                Next::Ask(ask) => {
+                    self.answer(ask).await;
+                    continue;
                 }
-            };
-            // cancel-safe: the arms only wait, or take what is there.
-            let event = tokio::select! {
-                Some(event) = self.inbox.recv() => event,
-                () = due => {
-                    let Some((number, _)) = self.deadline.take() else { continue };
-                    Event::Deadline(number)
+                Next::Dial(dial) => {
+                    self.clients.dial(dial);
+                    continue;
                 }
-                () = stop.cancelled(), if !stopping => {
-                    stopping = true;
-                    Event::Stop
-                }
-                () = cut.cancelled(), if stopping && !cutting => {
-                    cutting = true;
-                    Event::Stop
+                Next::Rehearsed => {
+                    self.rehearsal = None;
+                    self.hooks.end();
+                    Event::Hold(self.held.clone())
                 }
             };
             self.tell(event).await;
+        }
+    }
+
+    /// Waits for what comes next. Cancel-safe.
+    async fn next(
+        &mut self,
+        stop: &CancellationToken,
+        stopping: &mut bool,
+        cutting: &mut bool,
+    ) -> Next {
+        let deadline = self.deadline;
+        let due = async {
+            match deadline {
+                Some((_, at)) => tokio::time::sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        let holder = self.clients.holder();
+        let heard = self.heard;
+        let ended = async {
+            match &holder {
+                Some(holder) if !heard => holder.ended().await,
+                _ => pending().await,
+            }
+        };
+        let unread = match self.machine.state() {
+            State::Lingering(ending) if !ending.read => {
+                Some(self.served.status.response().status_version)
+            }
+            _ => None,
+        };
+        let read = async {
+            match (&holder, unread) {
+                (Some(holder), Some(version)) => holder.saw(version).await,
+                _ => pending().await,
+            }
+        };
+        let rehearsed = async {
+            match &mut self.rehearsal {
+                Some(task) => drop(task.await),
+                None => pending().await,
+            }
+        };
+        // cancel-safe: the arms only wait, or take what is there. In this order: what ends a lease
+        // comes before what people ask, and the machine's own events before both.
+        tokio::select! {
+            biased;
+            () = stop.cancelled(), if !*stopping => {
+                *stopping = true;
+                Next::Event(Event::Stop)
+            }
+            () = self.cut.cancelled(), if *stopping && !*cutting => {
+                *cutting = true;
+                Next::Event(Event::Stop)
+            }
+            Some(event) = self.inbox.recv() => Next::Event(event),
+            () = due => {
+                self.deadline = None;
+                let number = deadline.map_or(0, |(number, _)| number);
+                Next::Event(Event::Deadline(number))
+            }
+            () = ended => {
+                self.heard = true;
+                Next::Event(Event::EndSession)
+            }
+            () = read => Next::Event(Event::FinalStatusRead),
+            () = rehearsed => Next::Rehearsed,
+            Some(ask) = self.asks.recv() => Next::Ask(ask),
+            Some(dial) = self.dials.recv() => Next::Dial(dial),
         }
     }
 
@@ -156,85 +293,6 @@ impl Runner {
         }
     }
 
-    async fn carry_out(&mut self, effect: Effect) -> Option<Event> {
-        match effect {
-            Effect::Journal(entry) => {
-                if let Some(journal) = &self.setup.journal {
-                    write(journal.next(), entry).await;
-                }
-                None
-            }
-            Effect::Show(status, text) => {
-                self.setup.status.set(status, text);
-                if status == ExporterStatus::LeaseReady
-                    && let Some(ready) = self.ready.take()
-                {
-                    // Whoever does not listen is not interested.
-                    ready.send(()).ok();
-                }
-                None
-            }
-            // There is no controller, so there is nobody to tell and nothing to wait for.
-            Effect::Report(..) | Effect::Transfer(_) | Effect::Leave(_) => None,
-            Effect::Listen(lease) => Some(Event::Listening(lease.name)),
-            Effect::Release(lease) => Some(Event::ReleaseAnswered(lease.name)),
-            Effect::Prepare(lease) => {
-                self.prepared = true;
-                // What a hook of the lease before printed is not for the client of this one.
-                self.setup.logs.new_epoch();
-                let tree = self.setup.tree.clone();
-                self.spawn(async move {
-                    tree.lease_start().await;
-                    Event::Prepared(lease.name)
-                });
-                None
-            }
-            Effect::RunHook(kind, lease) => {
-                let hook = self.setup.hooks.start(kind, &lease).await;
-                self.spawn(async move { Event::HookEnded(kind, hook.await) });
-                None
-            }
-            Effect::CutHook(grace) => {
-                self.setup.hooks.cut(grace);
-                None
-            }
-            Effect::RevokeClient(reason) => {
-                self.setup.session.end(reason);
-                None
-            }
-            Effect::RunSafeState => {
-                let safe_state = self.setup.safe_state.clone();
-                let key = self.setup.hooks.key();
-                self.spawn(async move {
-                    safe_state.run(&key).await;
-                    Event::SafeStateDone
-                });
-                None
-            }
-            Effect::Forget => {
-                self.setup.hooks.end();
-                let tree = self.setup.tree.clone();
-                self.spawn(async move {
-                    tree.lease_end().await;
-                    Event::Quiet
-                });
-                None
-            }
-            Effect::CloseSession => {
-                // What was left of the process before had no session in this one.
-                if self.prepared {
-                    self.setup.session.close().await;
-                }
-                None
-            }
-            Effect::Arm(number, after) => {
-                // A time beyond what a clock can hold is no deadline.
-                self.deadline = Instant::now().checked_add(after).map(|at| (number, at));
-                None
-            }
-        }
-    }
-
     /// Work whose end is an event.
     fn spawn(&self, work: impl Future<Output = Event> + Send + 'static) {
         let events = self.events.clone();
@@ -245,34 +303,4 @@ impl Runner {
         };
         self.tasks.spawn(work.in_current_span());
     }
-}
-
-async fn read(journal: Journal) -> Option<Entry> {
-    let reading = tokio::task::spawn_blocking(move || journal.read());
-    let error = match timeout(JOURNAL_LIMIT, reading).await {
-        Ok(Ok(Ok(entry))) => return entry,
-        Ok(Ok(Err(error))) => error.to_string(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the disk does not answer".into(),
-    };
-    tracing::error!(
-        error,
-        "The journal cannot be read: what the last lease left is unknown."
-    );
-    None
-}
-
-/// A journal that cannot be written costs its promise, not the lease.
-async fn write(journal: Journal, entry: Entry) {
-    let writing = tokio::task::spawn_blocking(move || journal.write(&entry));
-    let error = match timeout(JOURNAL_LIMIT, writing).await {
-        Ok(Ok(Ok(()))) => return,
-        Ok(Ok(Err(error))) => error.to_string(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the disk does not answer".into(),
-    };
-    tracing::error!(
-        error,
-        "The journal cannot be written: a crash would not be made good."
-    );
 }

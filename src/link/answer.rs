@@ -4,7 +4,7 @@ use std::error::Error;
 
 use tonic::{Code, Status};
 
-use super::{backoff::Trouble, connect::ConnectError};
+use super::{backoff::Trouble, connect::ConnectError, identity::IdentityError};
 
 /// Longest text of a server that is passed on to a person.
 const MAX_TEXT: usize = 300;
@@ -23,11 +23,14 @@ pub(crate) enum Answer {
 impl Answer {
     /// Reads the failure of any call to the controller.
     pub(crate) fn of(status: &Status) -> Self {
-        if let Some(error) = connect_error(status) {
+        if let Some(error) = find::<ConnectError>(status) {
             return match error.untrusted {
                 true => Answer::Refused(error.to_string()),
                 false => Answer::Passing,
             };
+        }
+        if let Some(error) = find::<IdentityError>(status) {
+            return Answer::Refused(error.to_string());
         }
         match status.code() {
             Code::Unimplemented => Answer::Unsupported,
@@ -103,7 +106,7 @@ fn advice(status: &Status) -> Option<&'static str> {
 /// A status in words for logs: our own words on a connection that could not be made, rather than
 /// tonic's "transport error".
 pub(crate) fn cause(status: &Status) -> String {
-    if let Some(error) = connect_error(status) {
+    if let Some(error) = find::<ConnectError>(status) {
         return error.to_string();
     }
     match status.source() {
@@ -132,7 +135,8 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-fn connect_error(status: &Status) -> Option<&ConnectError> {
+/// What of this kind is behind a status.
+fn find<E: Error + 'static>(status: &Status) -> Option<&E> {
     let source = status.source()?;
     sources(source).find_map(|error| error.downcast_ref())
 }

@@ -211,7 +211,8 @@ async fn handshake(
         let inner = cause.get_ref().and_then(|inner| inner.downcast_ref());
         match inner {
             Some(rustls::Error::InvalidCertificate(wrong)) => ConnectError {
-                untrusted: true,
+                // A board computer without a battery has a wrong clock until the network gives it the time.
+                untrusted: !matches!(wrong, CertificateError::NotValidYetContext { .. }),
                 ..error(certificate_failure(wrong))
             },
             Some(wrong) => error(tls_failure(wrong)),
@@ -303,4 +304,49 @@ fn plain_name(shown: &str) -> String {
 
 fn utc(time: UnixTime) -> String {
     Timestamp::from(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs())).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn every_address_of_a_name_is_tried() {
+        let (closed, first) = listener().await;
+        drop(closed);
+        let (_open, second) = listener().await;
+        let endpoint: Endpoint = "ctl.lab:8082".parse().unwrap();
+        let io = reach(&endpoint, &[first, second], Limits::default())
+            .await
+            .unwrap();
+        assert_eq!(io.peer_addr().unwrap(), second);
+        let error = reach(&endpoint, &[first, first], Limits::default())
+            .await
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("cannot reach ctl.lab:8082: "), "{text}");
+        assert_eq!(text.matches(&first.to_string()).count(), 2, "{text}");
+    }
+
+    #[test]
+    fn failures_of_the_network_name_the_cure() {
+        use io::ErrorKind as Kind;
+        for (kind, cure) in [
+            (Kind::ConnectionRefused, "nothing listens there"),
+            (Kind::HostUnreachable, "network and routes"),
+            (Kind::NetworkUnreachable, "network and routes"),
+            (Kind::TimedOut, "firewall"),
+            (Kind::PermissionDenied, "restrictions"),
+        ] {
+            assert!(tcp_failure(&kind.into()).contains(cure), "{kind}");
+        }
+    }
 }

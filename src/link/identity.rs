@@ -59,12 +59,12 @@ pub(crate) enum IdentityError {
     )]
     Unsendable(&'static str),
     /// The file of the token cannot be read.
-    #[error("cannot read token file {}: {source}", .path.display())]
+    #[error("cannot read token file {}: {cause}", .path.display())]
     Read {
         /// Where it should be.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// What is in the file is no token.
     #[error("token file {}: {reason}", .path.display())]
@@ -167,9 +167,14 @@ impl Identity {
 
 impl Interceptor for Identity {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        self.apply(request.metadata_mut())
-            .map_err(|error| Status::unauthenticated(error.to_string()))?;
-        Ok(request)
+        match self.apply(request.metadata_mut()) {
+            Ok(()) => Ok(request),
+            Err(error) => {
+                let mut status = Status::unauthenticated(error.to_string());
+                status.set_source(Arc::new(error));
+                Err(status)
+            }
+        }
     }
 }
 
@@ -194,9 +199,9 @@ fn read_token(path: &Path) -> Result<Secret, IdentityError> {
         file.take(MAX_TOKEN + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().map_err(|source| IdentityError::Read {
+    let bytes = read().map_err(|cause| IdentityError::Read {
         path: path.into(),
-        source,
+        cause,
     })?;
     if bytes.len() as u64 > MAX_TOKEN {
         return Err(content("more than 16 KiB, so this is no token"));

@@ -142,6 +142,11 @@ impl ChannelOptions {
                 let text = text(value, "a host name")?;
                 let name = ServerName::try_from(text.to_owned()).map_err(|_| "a host name")?;
                 self.server_name = Some(name);
+                // As gRPC does; `grpc.default_authority` sorts before this key and wins.
+                self.authority = self
+                    .authority
+                    .take()
+                    .or_else(|| Authority::try_from(text).ok());
             }
             "grpc.primary_user_agent" => {
                 let agent = text(value, "a printable text")?;

@@ -11,6 +11,7 @@
 
 mod entry;
 mod queue;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +41,8 @@ use super::{
     backoff::{Backoff, Trouble},
 };
 use crate::session::{LogHub, LogLine, LogReader};
+pub(crate) use reach::Reach;
+
 use entry::{Severity, entry};
 use queue::{MAX_ENTRIES, Queue};
 

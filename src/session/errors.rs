@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 const MAX_DETAILS: usize = 8 * 1024;
 
 /// The status for a failed piece of driver work.
-pub(super) fn status(error: &DriverError) -> Status {
+pub(crate) fn status(error: &DriverError) -> Status {
     let code = match error {
         DriverError::NoSuchMethod(_) | DriverError::WrongKind { .. } => Code::NotFound,
         DriverError::Unimplemented(_) => Code::Unimplemented,

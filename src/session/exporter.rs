@@ -15,6 +15,10 @@ use uuid::Uuid;
 
 use super::{Session, errors, operation::Operation};
 
+/// Upstream's answers to EndSession.
+const ENDED: &str = "Session end triggered, afterLease hook running asynchronously";
+const NO_LEASE: &str = "No active lease context";
+
 type Items<T> = stream::BoxStream<'static, Result<T, Status>>;
 
 /// The service over a session.
@@ -34,7 +38,7 @@ impl ExporterService for Exporter {
     type LogStreamStream = Items<LogStreamResponse>;
 
     async fn get_report(&self, _: Request<()>) -> Result<Response<GetReportResponse>, Status> {
-        Ok(Response::new(self.0.0.tree.report().clone()))
+        Ok(Response::new(self.0.report()))
     }
 
     async fn driver_call(
@@ -106,18 +110,31 @@ impl ExporterService for Exporter {
         &self,
         _: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        Ok(Response::new(self.0.0.status.response()))
+        let session = &self.0.0;
+        let response = session.status.response();
+        if let Some(holder) = &session.holder {
+            holder.has_read(response.status_version);
+        }
+        Ok(Response::new(response))
     }
 
-    /// Without a controller there is no lease to end.
+    /// Answers at once; what follows is seen in the status. Without a controller there is no lease
+    /// to end, and one that was taken away is not its former holder's to end.
     async fn end_session(
         &self,
         _: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
-        let message = Some("No active lease context".into());
-        Ok(Response::new(EndSessionResponse {
-            success: false,
-            message,
-        }))
+        let session = &self.0.0;
+        let live = session.key.key().check().is_ok();
+        let holder = session.holder.as_ref();
+        let success = match holder.filter(|holder| live || holder.has_ended()) {
+            Some(holder) => {
+                holder.end_session();
+                true
+            }
+            None => false,
+        };
+        let message = Some(if success { ENDED } else { NO_LEASE }.into());
+        Ok(Response::new(EndSessionResponse { success, message }))
     }
 }

@@ -12,6 +12,7 @@ mod backlog;
 mod errors;
 mod exporter;
 mod frames;
+mod holder;
 mod logs;
 mod operation;
 mod resource;
@@ -20,10 +21,14 @@ mod small_frames;
 mod status;
 mod stream;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rigd_driver::{Instance, Key, KeyKind, KeyOwner};
 use rigd_proto::v1::{
+    GetReportResponse,
     exporter_service_server::{self, ExporterServiceServer},
     router_service_server::{self, RouterServiceServer},
 };
@@ -31,6 +36,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, service::Routes};
 use uuid::Uuid;
 
+pub(crate) use errors::status as status_of;
+pub use holder::Holder;
 pub use logs::{LogHub, LogLine, LogReader};
 pub use small_frames::SmallFrames;
 pub use status::StatusBoard;
@@ -65,6 +72,10 @@ struct Inner {
     logs: Arc<LogHub>,
     key: KeyOwner,
     resources: Arc<ResourceTable>,
+    /// None where nobody's word ends the lease: without a controller, and for hooks.
+    holder: Option<Holder>,
+    /// Text of this lease for its clients, after that of the exporter.
+    greeting: Mutex<String>,
     tasks: TaskTracker,
     /// Cancelled when the last word was said; ends what never ends by itself.
     over: CancellationToken,
@@ -84,6 +95,26 @@ impl Session {
         logs: Arc<LogHub>,
         kind: KeyKind,
     ) -> Self {
+        Self::with(tree, status, logs, kind, None)
+    }
+
+    /// A session for the holder of a lease, who can end it.
+    pub fn held_by(
+        holder: Holder,
+        tree: Arc<Tree>,
+        status: Arc<StatusBoard>,
+        logs: Arc<LogHub>,
+    ) -> Self {
+        Self::with(tree, status, logs, KeyKind::Client, Some(holder))
+    }
+
+    fn with(
+        tree: Arc<Tree>,
+        status: Arc<StatusBoard>,
+        logs: Arc<LogHub>,
+        kind: KeyKind,
+        holder: Option<Holder>,
+    ) -> Self {
         let tasks = TaskTracker::new();
         let key = KeyOwner::issue(kind);
         Self(Arc::new(Inner {
@@ -92,6 +123,8 @@ impl Session {
             logs,
             resources: Arc::new(ResourceTable::new(key.key(), tasks.clone())),
             key,
+            holder,
+            greeting: Mutex::default(),
             tasks,
             over: CancellationToken::new(),
         }))
@@ -118,6 +151,28 @@ impl Session {
         }
         let path = format!("/{}/Stream", router_service_server::SERVICE_NAME);
         Routes::from(routes.route_service(&path, router))
+    }
+
+    /// Adds to what clients are greeted with: what beforeLease has to say to them.
+    pub fn greet(&self, text: &str) {
+        if let Ok(mut greeting) = self.0.greeting.lock() {
+            greeting.clear();
+            greeting.push_str(text);
+        }
+    }
+
+    /// What clients are told of the tree.
+    fn report(&self) -> GetReportResponse {
+        let mut report = self.0.tree.report().clone();
+        if let Ok(greeting) = self.0.greeting.lock()
+            && !greeting.is_empty()
+        {
+            if !report.motd.is_empty() {
+                report.motd.push('\n');
+            }
+            report.motd.push_str(&greeting);
+        }
+        report
     }
 
     /// Ends the clients' right to act; report, status and logs go on.

@@ -12,8 +12,8 @@ use rigd_driver::DriverError;
 use rigd_proto::v1::{ExporterStatus, GetStatusResponse};
 use tokio::{sync::watch, time::timeout};
 
-/// How long driver work waits for LEASE_READY. The default time-out of a hook is 120 s; the client
-/// itself waits for 300 s.
+/// How long driver work waits for LEASE_READY when no beforeLease hook says how long it may take.
+/// The client itself waits as long.
 const MAX_HOLD: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Clone)]
@@ -26,16 +26,14 @@ struct Now {
 
 /// What a session tells of the exporter's state. The version rises by one with every change.
 #[derive(Debug)]
-pub struct StatusBoard(watch::Sender<Now>);
+pub struct StatusBoard {
+    now: watch::Sender<Now>,
+    max_hold: Duration,
+}
 
 impl Default for StatusBoard {
     fn default() -> Self {
-        Self(watch::Sender::new(Now {
-            status: ExporterStatus::Available,
-            message: String::new(),
-            version: 0,
-            previous: None,
-        }))
+        Self::new(MAX_HOLD)
     }
 }
 
@@ -54,10 +52,21 @@ fn gate(status: ExporterStatus) -> Gate {
 }
 
 impl StatusBoard {
+    /// A board in front of work that waits at most `max_hold` for LEASE_READY.
+    pub fn new(max_hold: Duration) -> Self {
+        let now = watch::Sender::new(Now {
+            status: ExporterStatus::Available,
+            message: String::new(),
+            version: 0,
+            previous: None,
+        });
+        Self { now, max_hold }
+    }
+
     /// Sets the state; every call counts as a change.
     pub fn set(&self, status: ExporterStatus, message: impl Into<String>) {
         let message = message.into();
-        self.0.send_modify(|now| {
+        self.now.send_modify(|now| {
             let previous = Some(now.status);
             *now = Now {
                 status,
@@ -70,7 +79,7 @@ impl StatusBoard {
 
     /// The answer to GetStatus.
     pub fn response(&self) -> GetStatusResponse {
-        let now = self.0.borrow();
+        let now = self.now.borrow();
         GetStatusResponse {
             status: now.status.into(),
             message: Some(now.message.clone()),
@@ -84,11 +93,11 @@ impl StatusBoard {
     /// # Errors
     /// The lease is over or failed, or did not become ready in time. The text is upstream's.
     pub async fn ready(&self) -> Result<(), DriverError> {
-        let mut now = self.0.subscribe();
+        let mut now = self.now.subscribe();
         let decided = now.wait_for(|now| !matches!(gate(now.status), Gate::Hold));
-        let status = match timeout(MAX_HOLD, decided).await {
+        let status = match timeout(self.max_hold, decided).await {
             Ok(Ok(now)) => now.status,
-            _ => self.0.borrow().status,
+            _ => self.now.borrow().status,
         };
         match gate(status) {
             Gate::Pass => Ok(()),

@@ -213,7 +213,12 @@ impl Machine {
             }
             (State::Quiet(ending), Event::Quiet | Event::Deadline(_)) => {
                 let ending = ending.clone();
-                self.linger(ending, out);
+                if ending.inherited {
+                    // No client of this process is there to read anything.
+                    self.release(ending, out);
+                } else {
+                    self.linger(ending, out);
+                }
             }
             (State::Lingering(ending), Event::FinalStatusRead) if !ending.read => {
                 let ending = Ending {

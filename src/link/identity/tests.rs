@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::config;
+use crate::{config, link::answer::Answer};
 
 fn identity(yaml: &str) -> Result<Identity, IdentityError> {
     let text = format!("metadata: {{name: rpi4, namespace: lab}}\n{yaml}\n");
@@ -112,6 +112,7 @@ fn files_that_hold_no_token() {
         let status = identity.call(Request::new(())).unwrap_err();
         let text = status.message();
         assert_eq!(status.code(), tonic::Code::Unauthenticated);
+        assert_eq!(Answer::of(&status), Answer::Refused(text.to_owned()));
         assert!(
             text.contains(reason) && text.contains(path.to_str().unwrap()),
             "{text}"
@@ -134,7 +135,12 @@ fn a_pipe_or_a_directory_does_not_hang() {
         0,
     )
     .unwrap();
-    let error = from_file(&pipe).token().unwrap_err().to_string();
+    let identity = from_file(&pipe);
+    let (told, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(identity.token().unwrap_err().to_string()));
+    let error = answer
+        .recv_timeout(Duration::from_secs(20))
+        .expect("it hangs");
     assert!(error.contains("not a regular file"), "{error}");
 }
 

@@ -1,18 +1,15 @@
 //! `rigd run`: serve exporters.
 
-mod serve;
-mod sockets;
-
 use std::path::PathBuf;
 
 use super::{Failure, Global, files};
 use crate::{
-    config::{Settings, TcpAddress},
+    config::{ListenTls, Settings, TcpAddress},
+    daemon::{self, Flags},
     exporter::Directories,
     os::paths,
     telemetry,
 };
-use sockets::Sockets;
 
 /// Arguments of `rigd run`.
 #[derive(Debug, Default, clap::Args)]
@@ -81,26 +78,45 @@ pub(super) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         .install_default()
         .map_err(|_| Failure::Runtime(anyhow::anyhow!("the TLS provider was set before")))?;
 
-    let files = match &args.exporter {
-        Some(alias) => vec![files::by_alias(alias, &env)?],
-        None => files::find(&args.files)?,
-    };
-    let exporters = files::load_all(&files)?;
+    let flags = args.flags()?;
     let state_dir = settings.state_dir.unwrap_or_else(|| paths::state_dir(&env));
     let runtime_dir = settings
         .runtime_dir
         .unwrap_or_else(|| paths::runtime_dir(&env));
-    let mut planned = Vec::new();
-    let one = exporters.len() == 1;
-    for (config, plan) in exporters {
-        let sockets = Sockets::of(&args, &config, one, &runtime_dir)?;
-        planned.push((config, plan, sockets));
-    }
-    let directories = Directories {
-        state: state_dir,
-        runtime: runtime_dir,
+    let load = move || {
+        let env = |name: &str| std::env::var(name).ok();
+        let files = match &args.exporter {
+            Some(alias) => vec![files::by_alias(alias, &env)?],
+            None => files::find(&args.files)?,
+        };
+        files::load_all(&files)
     };
-    serve::serve(planned, &directories, &clients)
+    daemon::run(daemon::Setup {
+        load: Box::new(load),
+        flags,
+        directories: Directories {
+            state: state_dir,
+            runtime: runtime_dir,
+        },
+        clients,
+    })
+}
+
+impl Args {
+    fn flags(&self) -> Result<Flags, Failure> {
+        let tls = self.tls_cert.clone().zip(self.tls_key.clone());
+        if self.tls_grpc_listener.is_some() && tls.is_none() && !self.tls_grpc_insecure {
+            return Err(Failure::usage(
+                "--tls-grpc-listener needs --tls-cert and --tls-key, or --tls-grpc-insecure",
+            ));
+        }
+        Ok(Flags {
+            unix: self.unix.clone(),
+            tcp: self.tls_grpc_listener.clone(),
+            tls: tls.map(|(cert, key)| ListenTls { cert, key }),
+            passphrase_file: self.passphrase_file.clone(),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::Args;
 use crate::{
     cli::Failure,
-    config::{Diagnostics, ExporterConfig, ListenTls, Problem, TcpAddress},
+    config::{Listen, ListenTls, TcpAddress},
     exporter::Listener,
     os::paths,
     transport::{Passphrase, tcp, unix},
@@ -16,14 +15,34 @@ use crate::{
 /// Largest passphrase file: it holds a line.
 const MAX_PASSPHRASE: u64 = 4096;
 
+/// What the command line says of how one exporter is served directly.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flags {
+    /// A unix socket at this path.
+    pub(crate) unix: Option<PathBuf>,
+    /// TCP at this address.
+    pub(crate) tcp: Option<TcpAddress>,
+    /// Certificate and key of TCP; plain text without.
+    pub(crate) tls: Option<ListenTls>,
+    /// File with the passphrase of TCP clients.
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+impl Flags {
+    /// Whether they name a socket.
+    pub(crate) fn direct(&self) -> bool {
+        self.unix.is_some() || self.tcp.is_some()
+    }
+}
+
 /// The sockets of one exporter, not bound yet.
-#[derive(Debug, Default)]
-pub(super) struct Sockets {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sockets {
     unix: Option<PathBuf>,
     tcp: Option<Tcp>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Tcp {
     address: TcpAddress,
     tls: Option<ListenTls>,
@@ -31,77 +50,47 @@ struct Tcp {
 }
 
 impl Sockets {
-    /// Flags before the file's `listen`, and a socket in the runtime directory without either.
-    pub(super) fn of(
-        args: &Args,
-        config: &ExporterConfig,
-        one: bool,
-        runtime_dir: &Path,
-    ) -> Result<Self, Failure> {
-        let name = &config.metadata.name;
-        let direct =
-            args.unix.is_some() || args.tls_grpc_listener.is_some() || config.listen.is_some();
-        if let (true, Some(endpoint)) = (direct, &config.endpoint) {
-            tracing::warn!(
-                exporter = name,
-                endpoint,
-                "Serving directly: no controller is used."
-            );
+    /// Those of the flags.
+    pub(super) fn of_flags(flags: &Flags) -> Self {
+        let tcp = flags.tcp.clone().map(|address| Tcp {
+            address,
+            tls: flags.tls.clone(),
+            passphrase_file: flags.passphrase_file.clone(),
+        });
+        Self {
+            unix: flags.unix.clone(),
+            tcp,
         }
-        if args.unix.is_some() || args.tls_grpc_listener.is_some() {
-            if !one {
-                let text = "--unix and --tls-grpc-listener serve one exporter; several were given";
-                return Err(Failure::usage(text));
-            }
-            let tcp = args.tls_grpc_listener.clone().map(|address| {
-                let tls = args.tls_cert.clone().zip(args.tls_key.clone());
-                if tls.is_none() && !args.tls_grpc_insecure {
-                    return Err(Failure::usage(
-                        "--tls-grpc-listener needs --tls-cert and --tls-key, or --tls-grpc-insecure",
-                    ));
-                }
-                Ok(Tcp {
-                    address,
-                    tls: tls.map(|(cert, key)| ListenTls { cert, key }),
-                    passphrase_file: args.passphrase_file.clone(),
-                })
-            });
-            return Ok(Self {
-                unix: args.unix.clone(),
-                tcp: tcp.transpose()?,
-            });
+    }
+
+    /// Those of a file's `listen`.
+    pub(super) fn of_file(listen: &Listen) -> Self {
+        let listen = listen.clone();
+        let tcp = listen.tcp.map(|address| Tcp {
+            address,
+            tls: listen.tls,
+            passphrase_file: listen.passphrase_file,
+        });
+        Self {
+            unix: listen.unix,
+            tcp,
         }
-        if let Some(listen) = config.listen.clone() {
-            let tcp = listen.tcp.map(|address| Tcp {
-                address,
-                tls: listen.tls,
-                passphrase_file: listen.passphrase_file,
-            });
-            return Ok(Self {
-                unix: listen.unix,
-                tcp,
-            });
-        }
-        if let Some(endpoint) = &config.endpoint {
-            let message =
-                format!("registering with a controller ({endpoint}) is not yet supported");
-            let problem = Problem::new(message, config.metadata.span).help(
-                "serve clients directly: `rigd run --unix PATH`, `--tls-grpc-listener HOST:PORT`, or \
-                 `listen:` in this file",
-            );
-            return Err(Failure::Config(vec![Diagnostics::new(
-                config.source.clone(),
-                vec![problem],
-            )]));
-        }
+    }
+
+    /// One in the runtime directory, where neither says anything.
+    pub(super) fn in_runtime_dir(name: &str, runtime_dir: &Path) -> Self {
         let unix = runtime_dir.join(format!("{}.sock", paths::component(name)));
-        paths::make_private(runtime_dir)
-            .with_context(|| format!("cannot use the runtime directory {}", runtime_dir.display()))
-            .map_err(Failure::Runtime)?;
-        Ok(Self {
+        Self {
             unix: Some(unix),
             tcp: None,
-        })
+        }
+    }
+
+    /// What they are, for people: paths and addresses.
+    pub(super) fn told(&self) -> Vec<String> {
+        let unix = self.unix.iter().map(|path| path.display().to_string());
+        let tcp = self.tcp.iter().map(|tcp| tcp.address.to_string());
+        unix.chain(tcp).collect()
     }
 
     /// Binds them. Bad certificates and passphrases are mistakes of the configuration.

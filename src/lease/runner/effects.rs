@@ -1,0 +1,169 @@
+//! What the machine wants done, done.
+
+use rigd_proto::v1::ExporterStatus;
+
+use super::{Runner, disk};
+use crate::lease::machine::{Effect, Event, Lease};
+
+impl Runner {
+    /// Carries one effect out. What takes its time goes on in the background and ends as an event;
+    /// what is answered at once gives the event.
+    pub(super) async fn carry_out(&mut self, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Journal(entry) => {
+                if let Some(journal) = &self.journal {
+                    disk::write(journal.next(), entry).await;
+                }
+                None
+            }
+            Effect::Show(status, text) => {
+                self.show(status, text);
+                None
+            }
+            Effect::Report(status, text) => {
+                if let Some(link) = &self.link {
+                    link.report(status, text);
+                }
+                None
+            }
+            Effect::Listen(lease) => match &mut self.link {
+                Some(link) => {
+                    link.listen(lease.name);
+                    None
+                }
+                None => Some(Event::Listening(lease.name)),
+            },
+            Effect::Release(lease) => match &mut self.link {
+                Some(link) => {
+                    link.release(lease.name);
+                    None
+                }
+                None => Some(Event::ReleaseAnswered(lease.name)),
+            },
+            Effect::Prepare(lease) => {
+                self.prepare(lease);
+                None
+            }
+            Effect::Transfer(lease) => {
+                tracing::info!(
+                    lease = lease.name,
+                    client = lease.client,
+                    "Lease transferred."
+                );
+                self.clients.transfer(&lease.name);
+                self.heard = false;
+                self.leased(Some(&lease));
+                None
+            }
+            Effect::RunHook(kind, lease) => {
+                let hook = self.hooks.start(kind, &lease).await;
+                self.spawn(async move { Event::HookEnded(kind, hook.await) });
+                None
+            }
+            Effect::CutHook(grace) => {
+                self.hooks.cut(grace);
+                None
+            }
+            Effect::RevokeClient(reason) => {
+                self.clients.end(reason);
+                None
+            }
+            Effect::RunSafeState => {
+                let safe_state = self.safe_state.clone();
+                let key = self.hooks.key();
+                self.spawn(async move {
+                    safe_state.run(&key).await;
+                    Event::SafeStateDone
+                });
+                None
+            }
+            Effect::Forget => {
+                self.hooks.end();
+                let tree = self.served.tree.clone();
+                self.spawn(async move {
+                    tree.lease_end().await;
+                    Event::Quiet
+                });
+                None
+            }
+            Effect::CloseSession => {
+                if let Some(link) = &mut self.link {
+                    link.stop_listening();
+                }
+                self.clients.close().await;
+                self.leased(None);
+                None
+            }
+            Effect::Arm(number, after) => {
+                // A time beyond what a clock can hold is no deadline.
+                self.deadline = tokio::time::Instant::now()
+                    .checked_add(after)
+                    .map(|at| (number, at));
+                None
+            }
+            Effect::Leave(_) => {
+                self.leave().await;
+                None
+            }
+        }
+    }
+
+    fn show(&mut self, status: ExporterStatus, text: String) {
+        // Clients must find the greeting of the hook when they are let in.
+        if status == ExporterStatus::LeaseReady {
+            if let Some(greeting) = self.hooks.greeting() {
+                self.clients.greet(&greeting);
+            }
+            if let Some(ready) = self.ready.take() {
+                // Whoever does not listen is not interested.
+                ready.send(()).ok();
+            }
+        }
+        self.served.status.set(status, text);
+    }
+
+    fn prepare(&mut self, lease: Lease) {
+        // What a hook of the lease before printed is not for the client of this one.
+        self.served.logs.new_epoch();
+        if self.link.is_some() {
+            tracing::info!(lease = lease.name, client = lease.client, "Lease begins.");
+            self.served
+                .status
+                .set(ExporterStatus::Available, "A lease begins");
+        }
+        self.clients.open(&lease.name);
+        self.heard = false;
+        self.leased(Some(&lease));
+        let tree = self.served.tree.clone();
+        self.spawn(async move {
+            tree.lease_start().await;
+            Event::Prepared(lease.name)
+        });
+    }
+
+    /// Who holds it now.
+    fn leased(&mut self, lease: Option<&Lease>) {
+        if let Some(link) = &self.link {
+            link.leased(lease);
+        }
+    }
+
+    async fn leave(&mut self) {
+        if let Some(rehearsal) = self.rehearsal.take() {
+            rehearsal.abort();
+        }
+        let (link, cut) = (self.link.take(), self.cut.clone());
+        let clients = &self.clients;
+        let leave = async {
+            if let Some(link) = link {
+                link.leave().await;
+            }
+            clients.gone().await;
+        };
+        // cancel-safe: what is left undone is dropped, which ends it.
+        tokio::select! {
+            () = leave => {}
+            () = cut.cancelled() => {}
+        }
+    }
+}
