@@ -13,6 +13,7 @@ use http::uri::{Scheme, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint as Http};
 use tower::Service;
 
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     config::{CaError, Endpoint, ExporterConfig, origin},
     os::paths::Env,
+    transport::killable::Killable,
 };
 
 /// Stands where tonic wants an address; only our connectors know where to.
@@ -118,12 +120,18 @@ impl Dialer {
     }
 
     /// One connection, made now and never again: who tunnels over it must learn that it was lost.
-    /// Cancel-safe.
+    /// It fails once `cut` is cancelled: dropping the channel does not end a connection whose
+    /// server no longer reads. Cancel-safe.
     ///
     /// # Errors
     /// The phase that failed, and why.
-    pub(crate) async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, ConnectError> {
-        let io = Mutex::new(Some(self.open(endpoint).await?));
+    pub(crate) async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        cut: CancellationToken,
+    ) -> Result<Channel, ConnectError> {
+        let io = Killable::new(self.open(endpoint).await?, cut, ());
+        let io: Mutex<Option<Box<dyn Io>>> = Mutex::new(Some(Box::new(io)));
         let to = endpoint.clone();
         let connector = Connector(move || {
             let io = io.lock().ok().and_then(|mut io| io.take());

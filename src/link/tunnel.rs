@@ -77,9 +77,9 @@ impl Connect for Dialer {
     async fn connect(
         &self,
         endpoint: &Endpoint,
-        _cut: CancellationToken,
+        cut: CancellationToken,
     ) -> Result<RouterClient, ConnectError> {
-        let channel = Dialer::connect(self, endpoint).await?;
+        let channel = Dialer::connect(self, endpoint, cut).await?;
         let options = self.options();
         Ok(RouterServiceClient::new(channel)
             .max_decoding_message_size(options.max_receive)

@@ -38,6 +38,7 @@ mod port;
 mod router;
 mod selector;
 mod state;
+mod story;
 mod telemetry;
 mod tokens;
 mod wire;
@@ -82,6 +83,7 @@ pub(crate) use self::{
     faults::Fault,
     heard::{Heard, Rpc, What, listing},
     misbehave::{Memory, Part},
+    story::{reported, story},
 };
 
 /// The namespace of all exporters and clients.

@@ -90,6 +90,30 @@ impl Daemon {
         daemon
     }
 
+    /// Starts `rigd run FILES` for exporters of a controller, and waits until its control socket
+    /// answers. `host` is that socket.
+    pub(crate) fn serve(files: &[&Path], settings: &Settings) -> Self {
+        let mut command = Self::command(settings);
+        command.arg("run").args(files);
+        Self::serve_by(command, settings)
+    }
+
+    /// The same with a command of the test's own.
+    pub(crate) fn serve_by(mut command: Command, settings: &Settings) -> Self {
+        let mut child = command.spawn().unwrap();
+        let output = Lines::default();
+        output.collect(child.stdout.take().unwrap());
+        output.collect(child.stderr.take().unwrap());
+        let socket = settings.path("run").join("control.sock");
+        let mut daemon = Self {
+            child,
+            host: socket.to_str().unwrap().to_owned(),
+            output,
+        };
+        daemon.wait_until_it_serves();
+        daemon
+    }
+
     /// `rigd` with all its directories inside of the test's own, and nothing of the caller's.
     pub(crate) fn command(settings: &Settings) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rigd"));

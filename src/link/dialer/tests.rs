@@ -43,7 +43,7 @@ async fn call(channel: &Channel) -> Result<GetReportResponse, Status> {
 
 /// The server answers: with the authority that it was called by.
 async fn works(dialer: &Dialer, endpoint: &Endpoint) -> String {
-    let channel = dialer.connect(endpoint).await.unwrap();
+    let channel = dialer.connect(endpoint, Default::default()).await.unwrap();
     let once = call(&channel).await.unwrap_err();
     let again = call(&dialer.channel(endpoint)).await.unwrap_err();
     assert_eq!(once.code(), tonic::Code::Unimplemented, "{}", cause(&once));
@@ -53,7 +53,7 @@ async fn works(dialer: &Dialer, endpoint: &Endpoint) -> String {
 
 /// Both ways fail with this error, and the lazy one's status tells it.
 async fn fails(dialer: &Dialer, endpoint: &Endpoint, phase: Phase) -> ConnectError {
-    let failed = timeout(PATIENCE, dialer.connect(endpoint)).await;
+    let failed = timeout(PATIENCE, dialer.connect(endpoint, Default::default())).await;
     let error = failed.expect("the connection hangs").unwrap_err();
     assert_eq!(error.phase, phase, "{error}");
     let text = error.to_string();
@@ -297,7 +297,7 @@ async fn a_tunnels_connection_is_made_once_and_a_channels_again() {
     .await;
     let endpoint = server.endpoint("localhost");
     let dialer = trusting(&certificate);
-    let once = dialer.connect(&endpoint).await.unwrap();
+    let once = dialer.connect(&endpoint, Default::default()).await.unwrap();
     assert_eq!(
         call(&once).await.unwrap_err().code(),
         tonic::Code::Unimplemented
