@@ -11,10 +11,7 @@ use tonic::Status;
 
 use crate::{
     daemon::handle::{InstanceSnapshot, LinkSnapshot, Snapshot},
-    lease::{
-        hooks::{RUN, STANDALONE},
-        machine::{Hook, Lease},
-    },
+    lease::machine::{Hook, Lease},
 };
 
 /// One that runs and answered, or not.
@@ -30,14 +27,12 @@ pub(super) fn running(name: String, answer: Result<Snapshot, Status>) -> Exporte
             };
         }
     };
-    let standalone = snapshot.lease.as_ref().is_some_and(is_standalone);
     Exporter {
         name,
-        state: state(snapshot.status, standalone).into(),
+        state: state(snapshot.status, snapshot.link.as_ref()).into(),
         message: snapshot.message,
         lease: snapshot
             .lease
-            .filter(|_| !standalone)
             .map(|Lease { name, client }| control::Lease { name, client }),
         link: snapshot.link.map(link),
         hold: snapshot.hold.unwrap_or_default(),
@@ -58,18 +53,13 @@ pub(super) fn ended(name: String, code: u8) -> Exporter {
     }
 }
 
-/// A run without a controller is one lease that nobody holds.
-fn is_standalone(lease: &Lease) -> bool {
-    lease.name.split(RUN).next() == Some(STANDALONE)
-}
-
-fn state(status: ExporterStatus, standalone: bool) -> &'static str {
+fn state(status: ExporterStatus, link: Option<&LinkSnapshot>) -> &'static str {
     match status {
         ExporterStatus::Unspecified => "unknown",
         ExporterStatus::Offline => "offline",
         ExporterStatus::Available => "available",
         ExporterStatus::BeforeLeaseHook => "beforeLease",
-        ExporterStatus::LeaseReady if standalone => "serving",
+        ExporterStatus::LeaseReady if link.is_none() => "serving",
         ExporterStatus::LeaseReady => "leased",
         ExporterStatus::AfterLeaseHook => "afterLease",
         ExporterStatus::BeforeLeaseHookFailed => "beforeLease failed",

@@ -35,8 +35,6 @@ const WAITING: usize = 16;
 /// exporter that it stops and for those of one that it starts. `rigd reload` waits longer than
 /// this, so it is told.
 const RELOAD_LIMIT: Duration = Duration::from_secs(55);
-/// Bytes of the reason of a hold: a sentence for the next person.
-const MAX_REASON: usize = 1024;
 
 /// The service.
 #[derive(Debug)]
@@ -197,13 +195,7 @@ impl Control for Service {
 
     async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldResponse>, Status> {
         let HoldRequest { exporter, reason } = request.into_inner();
-        let reason = reason.trim();
-        if reason.is_empty() || reason.len() > MAX_REASON {
-            return Err(Status::invalid_argument(format!(
-                "a hold needs a reason for the next person, of at most {MAX_REASON} bytes"
-            )));
-        }
-        self.set_hold(&exporter, Some(reason.into())).await?;
+        self.set_hold(&exporter, Some(reason.trim().into())).await?;
         Ok(Response::new(HoldResponse {}))
     }
 

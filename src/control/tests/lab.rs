@@ -30,17 +30,30 @@ use crate::{
     transport::Shutdown,
 };
 
+/// Who has an exporter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Nobody,
+    Ann,
+    /// It is served without a controller.
+    Everybody,
+}
+
 /// Plays the owner task of an exporter.
-async fn exporter(mut queue: mpsc::Receiver<Ask>, lease: Option<&'static str>) {
+async fn exporter(mut queue: mpsc::Receiver<Ask>, holder: Holder) {
     let mut hold = None;
+    let leased = holder == Holder::Ann;
     while let Some(ask) = queue.recv().await {
         match ask {
-            Ask::Snapshot(reply) => drop(reply.send(snapshot(lease, hold.clone()))),
+            Ask::Snapshot(reply) => drop(reply.send(snapshot(holder, hold.clone()))),
+            Ask::Hold(Some(reason), reply) if reason.is_empty() => {
+                reply.send(Err(Status::invalid_argument("no reason"))).ok();
+            }
             Ask::Hold(reason, reply) => {
                 hold = reason;
                 reply.send(Ok(())).ok();
             }
-            Ask::Call(call) if lease.is_some() && !call.force => {
+            Ask::Call(call) if leased && !call.force => {
                 let status = Status::failed_precondition("leased by ann");
                 call.reply.send(Err(status)).await.ok();
             }
@@ -52,7 +65,7 @@ async fn exporter(mut queue: mpsc::Receiver<Ask>, lease: Option<&'static str>) {
                 }
             }
             Ask::Retire => {}
-            Ask::RunHook(_, news) if lease.is_some() => {
+            Ask::RunHook(_, news) if leased => {
                 let status = Status::failed_precondition("leased by ann");
                 news.send(HookNews::Refused(status)).await.ok();
             }
@@ -69,15 +82,18 @@ async fn exporter(mut queue: mpsc::Receiver<Ask>, lease: Option<&'static str>) {
     }
 }
 
-fn snapshot(lease: Option<&str>, hold: Option<String>) -> Snapshot {
+fn snapshot(holder: Holder, hold: Option<String>) -> Snapshot {
     Snapshot {
-        status: ExporterStatus::LeaseReady,
+        status: match holder {
+            Holder::Nobody => ExporterStatus::Available,
+            Holder::Ann | Holder::Everybody => ExporterStatus::LeaseReady,
+        },
         message: "Ready for commands".into(),
-        lease: lease.map(|name| Lease {
-            name: name.into(),
+        lease: (holder == Holder::Ann).then(|| Lease {
+            name: "lease-7".into(),
             client: "ann".into(),
         }),
-        link: Some(LinkSnapshot {
+        link: (holder != Holder::Everybody).then(|| LinkSnapshot {
             endpoint: "grpc.lab:8082".into(),
             connected: true,
             detail: "listening".into(),
@@ -99,14 +115,14 @@ fn snapshot(lease: Option<&str>, hold: Option<String>) -> Snapshot {
 /// `over` has ended.
 pub(super) fn lab() -> (Exporters, mpsc::Receiver<Ask>) {
     let exporters = Exporters::default();
-    for (name, lease) in [
-        ("good", None),
-        ("taken", Some("lease-7")),
-        ("alone", Some("standalone/7")),
+    for (name, holder) in [
+        ("good", Holder::Nobody),
+        ("taken", Holder::Ann),
+        ("alone", Holder::Everybody),
     ] {
         let (handle, queue) = ExporterHandle::new();
         exporters.set(name, Served::Running(handle));
-        tokio::spawn(exporter(queue, lease));
+        tokio::spawn(exporter(queue, holder));
     }
     let (hung, asks) = ExporterHandle::new();
     exporters.set("hung", Served::Running(hung));

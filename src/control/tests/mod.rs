@@ -41,14 +41,14 @@ async fn one_that_hangs_delays_nobody_and_is_shown() {
     let states: Vec<_> = by_name.values().map(|e| (&*e.name, &*e.state)).collect();
     let wanted = [
         ("alone", "serving"),
-        ("good", "leased"),
+        ("good", "available"),
         ("hung", "not answering"),
         ("over", "ended"),
         ("taken", "leased"),
     ];
     assert_eq!(states, wanted);
     assert_eq!(by_name["over"].exit_code, Some(3));
-    assert!(by_name["alone"].lease.is_none(), "nobody holds it");
+    assert!(by_name["alone"].link.is_none());
     let taken = by_name["taken"];
     assert_eq!(taken.lease.as_ref().unwrap().client, "ann");
     assert_eq!(taken.link.as_ref().unwrap().tunnels, 1);
@@ -135,10 +135,8 @@ async fn a_hold_is_shown_until_it_ends() {
         exporter: "good".into(),
         reason: reason.into(),
     };
-    for bad in ["", " \n", &"x".repeat(2000)] {
-        let error = lab.client.hold(hold(bad)).await.unwrap_err();
-        assert_eq!(error.code(), Code::InvalidArgument);
-    }
+    let error = lab.client.hold(hold(" \n")).await.unwrap_err();
+    assert_eq!(error.message(), "no reason");
     lab.client.hold(hold(" relay is stuck ")).await.unwrap();
     let status = StatusRequest {
         exporter: "good".into(),
