@@ -12,6 +12,7 @@
 use std::{collections::VecDeque, future::pending, sync::Arc};
 
 use rigd_driver::{KeyKind, KeyOwner};
+use rigd_proto::v1::ExporterStatus;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -123,6 +124,10 @@ impl Runner {
         let (events, inbox) = mpsc::channel(EVENTS);
         let (dials_tx, dials) = mpsc::channel(DIALS);
         let logs = setup.served.logs.clone();
+        if setup.registration.is_some() {
+            let text = "Not registered yet";
+            setup.served.status.set(ExporterStatus::Offline, text);
+        }
         let link = setup
             .registration
             .map(|registration| Link::start(registration, events.clone(), dials_tx, logs));

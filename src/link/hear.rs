@@ -53,7 +53,7 @@ pub(super) async fn run(controller: Arc<Controller>, events: mpsc::Sender<Event>
         let is_refused = matches!(failed.answer, Answer::Refused(_));
         let delay = backoff.next(failed.answer.trouble());
         let endpoint = controller.endpoint.to_string();
-        let again_in_s = delay.as_secs_f32();
+        let again_in_s = tenths(delay);
         let error = failed.text.as_str();
         let known = controller.health.borrow().detail == error;
         if is_refused && !known {
@@ -109,7 +109,7 @@ async fn attend(
     let endpoint = controller.endpoint.to_string();
     match outage.take() {
         Some(since) => {
-            let after_s = since.elapsed().as_secs_f32();
+            let after_s = tenths(since.elapsed());
             tracing::info!(endpoint, after_s, "Connected to the controller again.");
         }
         None => tracing::info!(endpoint, "Registered with the controller."),
@@ -153,6 +153,11 @@ async fn attend(
             }
         };
     }
+}
+
+/// Seconds, for people.
+fn tenths(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
 }
 
 async fn register(controller: &Controller) -> Result<(), Failed> {
