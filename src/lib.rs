@@ -7,7 +7,10 @@
 //!
 //! ```text
 //!   exporter.yaml -> config -> registry -> tree (instances, opened once)
-//!   client -> transport (unix | tcp+tls) -> session -> instance -> hardware
+//!                                            |
+//!   link (register, status, listen) -> lease::machine -> effects: run hook, open session, report
+//!                                            |
+//!   client -> transport (unix | tcp+tls) | tunnel -> session -> instance -> hardware
 //! ```
 
 pub mod cli;

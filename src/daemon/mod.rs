@@ -22,7 +22,7 @@ use crate::{
     config::ExporterConfig,
     control,
     exporter::Directories,
-    lease::hook,
+    lease::{hook, safe_state},
     os::{
         notify::Notify,
         paths,
@@ -374,6 +374,18 @@ impl Daemon {
             }
         }
     }
+}
+
+/// What hook and safeState of a lease's end may take.
+fn time_to_stop(config: &ExporterConfig) -> Duration {
+    let after = config.hooks.after_lease.as_ref();
+    let hook = after.map_or(Duration::ZERO, |after| hook::time_limit(&after.value));
+    let steps = config
+        .safe_state
+        .as_ref()
+        .map_or(0, |steps| steps.value.len());
+    let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+    hook.saturating_add(safe_state::STEP.saturating_mul(steps))
 }
 
 /// The next exporter whose wait is over; for ever without one. Cancel-safe.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Time for one step. A relay takes milliseconds, a network PDU a second or two.
-const STEP: Duration = Duration::from_secs(10);
+pub(crate) const STEP: Duration = Duration::from_secs(10);
 
 /// The calls of a configuration, resolved.
 #[derive(Debug, Clone, Default)]
