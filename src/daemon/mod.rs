@@ -285,12 +285,12 @@ impl Daemon {
         }
         tracing::info!(signal, "Stopping.");
         self.notify.stopping();
-        let hooks = self.hosted.values().filter_map(|hosted| {
-            let after = hosted.config.hooks.after_lease.as_ref()?;
-            Some(hook::time_limit(&after.value))
-        });
+        let times = self
+            .hosted
+            .values()
+            .map(|hosted| time_to_stop(&hosted.config));
         self.notify
-            .extend(hooks.max().unwrap_or_default() + STOP_MARGIN);
+            .extend(times.max().unwrap_or_default() + STOP_MARGIN);
         for restart in self.restarts.drain(..) {
             restart.abort();
         }
