@@ -10,6 +10,7 @@ use futures::{
     future::join_all,
     stream::{self, BoxStream},
 };
+use prost_types::Timestamp;
 use rigd_proto::{
     control::v1::{
         CallRequest, CallResponse, Exporter, HoldRequest, HoldResponse, ReloadRequest,
@@ -129,7 +130,10 @@ impl Control for Service {
         Ok(Response::new(StatusResponse {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
-            started: Some(self.started.into()),
+            started: Some(Timestamp {
+                nanos: 0,
+                ..self.started.into()
+            }),
             exporters,
         }))
     }
