@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Failure, files};
+use crate::daemon::Access;
+
 /// Arguments of `rigd check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -11,7 +13,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    for (config, plan) in files::load_all(&files::find(&args.files)?)? {
+    let exporters = files::load_all(&files::find(&args.files)?)?;
+    for (config, _) in &exporters {
+        Access::check(config)?;
+    }
+    for (config, plan) in exporters {
         println!(
             "{}: exporter {} is valid",
             config.source.name(),

@@ -16,7 +16,7 @@ use crate::{
 
 /// The way to an exporter, as far as it is known before anything is opened.
 #[derive(Debug, Clone)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Sockets, not bound yet.
     Sockets(Sockets),
     /// A controller.
@@ -62,6 +62,17 @@ impl Access {
             .with_context(|| format!("cannot use the runtime directory {}", runtime_dir.display()))
             .map_err(Failure::Runtime)?;
         Ok(Self::Sockets(Sockets::in_runtime_dir(name, runtime_dir)))
+    }
+
+    /// Whether the file says all that its way needs, without opening anything.
+    ///
+    /// # Errors
+    /// As [`Access::of`].
+    pub(crate) fn check(config: &ExporterConfig) -> Result<(), Failure> {
+        match (&config.listen, &config.endpoint) {
+            (None, Some(endpoint)) => Self::controller(endpoint, config).map(drop),
+            _ => Ok(()),
+        }
     }
 
     fn controller(endpoint: &str, config: &ExporterConfig) -> Result<Self, Failure> {

@@ -14,7 +14,7 @@ use tokio::{
     runtime,
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval},
 };
 
 use crate::{
@@ -28,16 +28,16 @@ use crate::{
         paths,
         signals::{Signals, Wish},
     },
-    registry::Registry,
     telemetry::ClientLogs,
     transport::Shutdown,
     tree::Plan,
 };
-use access::Access;
+pub(crate) use access::Access;
 use handle::{Ask, Exporters, Reload, Reloaded, Served};
 use hosted::{Ended, Hosted, Planned, Starting, Stop, Surroundings};
 
 mod access;
+mod endings;
 pub(crate) mod handle;
 mod hosted;
 mod pulse;
@@ -266,7 +266,7 @@ impl Daemon {
                     reply.send(done).ok();
                 }
                 Some(end) = ended.recv() => self.ended(end),
-                config = next_restart(&mut self.restarts) => self.restart(config),
+                config = endings::next_restart(&mut self.restarts) => self.restart(config),
                 _ = pulse.tick() => pulse::beat(&self.exporters, &self.notify),
             }
         }
@@ -297,83 +297,6 @@ impl Daemon {
         self.stop.begin.cancel();
         false
     }
-
-    fn ended(&mut self, Ended { name, id, code }: Ended) {
-        if self.hosted.get(&name).is_none_or(|hosted| hosted.id != id) {
-            return;
-        }
-        let Some(hosted) = self.hosted.remove(&name) else {
-            return;
-        };
-        let stopping = self.stop.begin.is_cancelled();
-        match (self.then.remove(&name), code) {
-            (Some(Then::Replace(planned)), _) if !stopping => {
-                tracing::info!(exporter = name, "Starting with its new configuration.");
-                self.start_one(planned);
-            }
-            (Some(Then::Forget), _) => {
-                tracing::info!(exporter = name, "No longer served.");
-                self.exporters.remove(&name);
-            }
-            (_, Some(code)) => {
-                if code != 0 || !stopping {
-                    tracing::info!(exporter = name, code, "The exporter has ended.");
-                }
-                self.exporters.set(&name, Served::Ended(code));
-                self.worst = self.worst.max(code);
-            }
-            (_, None) => self.died(name, &hosted),
-        }
-    }
-
-    /// The thread of an exporter panicked: a mistake of ours. The journal knows what it left.
-    fn died(&mut self, name: String, hosted: &Hosted) {
-        let limits = &hosted.config.failure_detection;
-        let window = Duration::from_secs(u64::try_from(limits.rapid_failure_window).unwrap_or(0));
-        let rapid = hosted.started.elapsed() < window;
-        let deaths = self.crashes.entry(name.clone()).or_default();
-        *deaths = if rapid { *deaths + 1 } else { 1 };
-        let again = i64::from(*deaths) < limits.max_rapid_failures;
-        self.exporters.set(&name, Served::Ended(1));
-        if self.stop.begin.is_cancelled() || !again {
-            tracing::error!(
-                exporter = name,
-                deaths,
-                "An exporter failed unexpectedly: given up."
-            );
-            self.worst = self.worst.max(1);
-            return;
-        }
-        let delay = Duration::from_secs(1 << (*deaths).min(5));
-        let in_s = delay.as_secs();
-        tracing::error!(
-            exporter = name,
-            in_s,
-            "An exporter failed unexpectedly: starting it again."
-        );
-        let config = hosted.config.clone();
-        self.restarts.push(tokio::spawn(async move {
-            sleep(delay).await;
-            config
-        }));
-    }
-
-    fn restart(&mut self, config: Arc<ExporterConfig>) {
-        let name = config.metadata.name.clone();
-        if self.hosted.contains_key(&name) {
-            return;
-        }
-        let planned = Plan::new(&config, &Registry::native())
-            .map_err(|problems| format!("{} mistakes in its file", problems.len()))
-            .and_then(|plan| self.plan(config, plan).map_err(|failure| failure.text()));
-        match planned {
-            Ok(planned) => self.start_one(planned),
-            Err(error) => {
-                tracing::error!(exporter = name, error, "Cannot be started again.");
-                self.worst = self.worst.max(1);
-            }
-        }
-    }
 }
 
 /// What hook and safeState of a lease's end may take.
@@ -386,19 +309,4 @@ fn time_to_stop(config: &ExporterConfig) -> Duration {
         .map_or(0, |steps| steps.value.len());
     let steps = u32::try_from(steps).unwrap_or(u32::MAX);
     hook.saturating_add(safe_state::STEP.saturating_mul(steps))
-}
-
-/// The next exporter whose wait is over; for ever without one. Cancel-safe.
-async fn next_restart(restarts: &mut Vec<JoinHandle<Arc<ExporterConfig>>>) -> Arc<ExporterConfig> {
-    loop {
-        if restarts.is_empty() {
-            std::future::pending::<()>().await;
-        }
-        let (config, at, _) = futures::future::select_all(restarts.iter_mut()).await;
-        drop(restarts.swap_remove(at));
-        // One that was aborted is not wanted any more.
-        if let Ok(config) = config {
-            return config;
-        }
-    }
 }
