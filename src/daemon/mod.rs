@@ -24,6 +24,7 @@ use crate::{
     exporter::Directories,
     lease::{hook, safe_state},
     os::{
+        limits,
         notify::Notify,
         paths,
         signals::{Signals, Wish},
@@ -68,6 +69,7 @@ pub(crate) struct Setup {
 
 /// Serves the exporters until a signal, or until all of them have ended.
 pub(crate) fn run(setup: Setup) -> Result<(), Failure> {
+    limits::raise_open_files();
     let loaded = (setup.load)()?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Runtime(error.into()))?;
@@ -207,7 +209,7 @@ impl Daemon {
         let listener = match paths::make_private(dir) {
             Ok(()) => control::bind(&dir.join(control::SOCKET), Some(control::GROUP))
                 .await
-                .map_err(|error| error.to_string()),
+                .map_err(|error| format!("{:#}", anyhow::Error::from(error))),
             Err(error) => Err(format!("{}: {error}", dir.display())),
         };
         let listener = match listener {
