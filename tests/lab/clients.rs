@@ -17,7 +17,7 @@ use super::{
     leases::{self, End, Wish},
     messages,
     selector::Selector,
-    state::Shared,
+    state::{Shared, State},
 };
 
 pub(super) struct Clients(pub(super) Arc<Shared>);
@@ -25,7 +25,9 @@ pub(super) struct Clients(pub(super) Arc<Shared>);
 impl Clients {
     async fn looks(&self, rpc: Rpc, metadata: &MetadataMap) -> Result<String, Status> {
         let client = self.0.client(metadata)?;
-        self.0.admit(rpc, &client, What::Looked { rpc }).await?;
+        self.0
+            .admit(rpc, &client, What::Looked { rpc }, |_| Ok(()))
+            .await?;
         Ok(client)
     }
 
@@ -129,12 +131,15 @@ impl ClientService for Clients {
             .0
             .change(|state| wish.name.get_or_insert_with(|| state.lease_name()).clone());
         let what = What::CreateLease { name };
-        self.0.admit(Rpc::CreateLease, &client, what).await?;
         // The answer is what the lease was before anybody looked for an exporter.
-        let answer = self.0.change(|state| {
+        let effect = |state: &mut State| {
             let name = state.make_lease(&client, wish);
-            messages::lease(&state.leases[&name])
-        });
+            Ok(messages::lease(&state.leases[&name]))
+        };
+        let answer = self
+            .0
+            .admit(Rpc::CreateLease, &client, what, effect)
+            .await?;
         leases::assign(&self.0);
         Ok(Response::new(answer))
     }
@@ -147,9 +152,8 @@ impl ClientService for Clients {
         let wanted = request.into_inner().lease.unwrap_or_default();
         let name = short(&wanted.name, "leases")?.to_owned();
         let what = What::UpdateLease { name: name.clone() };
-        self.0.admit(Rpc::UpdateLease, &client, what).await?;
         let new_client = wanted.client.filter(|it| !it.is_empty());
-        self.0.change(|state| {
+        let effect = |state: &mut State| {
             if state.lease(&name)?.client != client {
                 return Err(Status::unknown("UpdateLease permission denied"));
             }
@@ -165,7 +169,10 @@ impl ClientService for Clients {
                 state.transfer(&name, new_client).map_err(Status::unknown)?;
             }
             Ok(())
-        })?;
+        };
+        self.0
+            .admit(Rpc::UpdateLease, &client, what, effect)
+            .await?;
         leases::watch(&self.0, name.clone());
         self.lease(&name)
     }
@@ -180,8 +187,7 @@ impl ClientService for Clients {
         let what = What::DeleteLease {
             name: name.to_owned(),
         };
-        self.0.admit(Rpc::DeleteLease, &client, what).await?;
-        self.0.change(|state| {
+        let effect = |state: &mut State| {
             let lease = state.lease(name)?;
             if lease.client != client {
                 return Err(Status::unknown("DeleteLease permission denied"));
@@ -192,7 +198,10 @@ impl ClientService for Clients {
             }
             state.end_lease(name, End::Released);
             Ok(())
-        })?;
+        };
+        self.0
+            .admit(Rpc::DeleteLease, &client, what, effect)
+            .await?;
         leases::assign(&self.0);
         Ok(Response::new(()))
     }

@@ -43,8 +43,7 @@ impl ControllerService for Controller {
             labels: labels.clone(),
             reports: reports.clone(),
         };
-        self.0.admit(Rpc::Register, &exporter, what).await?;
-        self.0.change(|state| {
+        let effect = |state: &mut State| {
             let order = state.number();
             let entry = state.exporters.entry(exporter.clone()).or_default();
             entry.order.get_or_insert(order);
@@ -55,7 +54,11 @@ impl ControllerService for Controller {
             entry
                 .labels
                 .extend(labels.into_iter().filter(|(key, _)| own(key)));
-        });
+            Ok(())
+        };
+        self.0
+            .admit(Rpc::Register, &exporter.clone(), what, effect)
+            .await?;
         leases::assign(&self.0);
         let uuid = format!("{}-{exporter}", self.0.id);
         Ok(Response::new(RegisterResponse { uuid }))
@@ -70,9 +73,8 @@ impl ControllerService for Controller {
         let what = What::Unregister {
             reason: reason.clone(),
         };
-        self.0.admit(Rpc::Unregister, &exporter, what).await?;
-        self.0.change(|state| {
-            let entry = state.exporters.entry(exporter).or_default();
+        let effect = |state: &mut State| {
+            let entry = state.exporters.entry(exporter.clone()).or_default();
             entry.reports = None;
             entry.order = None;
             entry.status = Some(ExporterStatus::Offline);
@@ -80,7 +82,11 @@ impl ControllerService for Controller {
                 true => "Exporter unregistered".to_owned(),
                 false => reason,
             };
-        });
+            Ok(())
+        };
+        self.0
+            .admit(Rpc::Unregister, &exporter, what, effect)
+            .await?;
         Ok(Response::new(UnregisterResponse {}))
     }
 
@@ -97,15 +103,18 @@ impl ControllerService for Controller {
             message: message.clone(),
             release,
         };
-        self.0.admit(Rpc::ReportStatus, &exporter, what).await?;
-        self.0.change(|state| {
-            let entry = state.exporters.entry(exporter).or_default();
+        let effect = |state: &mut State| {
+            let entry = state.exporters.entry(exporter.clone()).or_default();
             entry.status = Some(status);
             entry.message = message;
             if let (true, Some(lease)) = (release, entry.lease.clone()) {
                 state.end_lease(&lease, End::Released);
             }
-        });
+            Ok(())
+        };
+        self.0
+            .admit(Rpc::ReportStatus, &exporter, what, effect)
+            .await?;
         leases::assign(&self.0);
         Ok(Response::new(ReportStatusResponse {}))
     }
@@ -121,9 +130,8 @@ impl ControllerService for Controller {
         let what = What::Listen {
             lease: lease.clone(),
         };
-        self.0.admit(Rpc::Listen, &exporter, what).await?;
         let (tx, rx) = mpsc::channel(DIALS_KEPT);
-        let number = self.0.change(|state| {
+        let effect = |state: &mut State| {
             if state.lease(&lease)?.exporter.as_deref() != Some(exporter.as_str()) {
                 return Err(Status::unknown("permission denied"));
             }
@@ -132,7 +140,8 @@ impl ControllerService for Controller {
             let tap = ListenTap { number, tx };
             state.listens.insert(lease.clone(), tap);
             Ok(number)
-        })?;
+        };
+        let number = self.0.admit(Rpc::Listen, &exporter, what, effect).await?;
         let shared = self.0.clone();
         let closed = OnDrop::new(move || {
             shared.change(|state| {
@@ -156,10 +165,11 @@ impl ControllerService for Controller {
         request: Request<StatusRequest>,
     ) -> Result<Response<Self::StatusStream>, Status> {
         let exporter = self.0.exporter(request.metadata())?;
-        self.0
-            .admit(Rpc::Status, &exporter, What::StatusOpened)
+        let effect = |state: &mut State| Ok(state.tap(&exporter));
+        let (number, rx) = self
+            .0
+            .admit(Rpc::Status, &exporter, What::StatusOpened, effect)
             .await?;
-        let (number, rx) = self.0.change(|state| state.tap(&exporter));
         leases::assign(&self.0);
         let shared = self.0.clone();
         let closed = OnDrop::new(move || {
@@ -177,7 +187,7 @@ impl ControllerService for Controller {
         let what = What::Dial {
             lease: lease.clone(),
         };
-        self.0.admit(Rpc::Dial, &client, what).await?;
+        self.0.admit(Rpc::Dial, &client, what, |_| Ok(())).await?;
         let answer = dial(&self.0, &client, &lease).await;
         let code = answer
             .as_ref()
@@ -193,8 +203,7 @@ impl ControllerService for Controller {
         let caller = self.0.caller(request.metadata())?;
         let name = request.into_inner().name;
         let what = What::ReleaseLease { name: name.clone() };
-        self.0.admit(Rpc::ReleaseLease, &caller.name, what).await?;
-        self.0.change(|state| {
+        let effect = |state: &mut State| {
             match (caller.kind, state.leases.get(&name)) {
                 (Kind::Exporter, None) => Err(Status::not_found("lease not found")),
                 (Kind::Exporter, Some(lease)) if lease.exporter.as_ref() != Some(&caller.name) => {
@@ -208,8 +217,11 @@ impl ControllerService for Controller {
                 _ => Ok(()),
             }?;
             state.end_lease(&name, End::Released);
-            Ok::<_, Status>(())
-        })?;
+            Ok(())
+        };
+        self.0
+            .admit(Rpc::ReleaseLease, &caller.name, what, effect)
+            .await?;
         leases::assign(&self.0);
         Ok(Response::new(ReleaseLeaseResponse {}))
     }
@@ -219,15 +231,16 @@ impl ControllerService for Controller {
         request: Request<GetServiceEndpointsRequest>,
     ) -> Result<Response<GetServiceEndpointsResponse>, Status> {
         let exporter = self.0.exporter(request.metadata())?;
-        self.0
-            .admit(Rpc::GetServiceEndpoints, &exporter, What::Endpoints)
-            .await?;
-        match self.0.look().endpoints.clone() {
-            Some(telemetry_endpoints) => Ok(Response::new(GetServiceEndpointsResponse {
+        let effect = |state: &mut State| {
+            let telemetry_endpoints = state.endpoints.clone().ok_or_else(unknown_method)?;
+            Ok(GetServiceEndpointsResponse {
                 telemetry_endpoints,
-            })),
-            None => Err(unknown_method()),
-        }
+            })
+        };
+        self.0
+            .admit(Rpc::GetServiceEndpoints, &exporter, What::Endpoints, effect)
+            .await
+            .map(Response::new)
     }
 
     // The client's side of an interface from before ClientService: no released client calls it.

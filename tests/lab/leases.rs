@@ -156,6 +156,16 @@ impl State {
 
     /// Ends a lease if it is not over yet, and tells its exporter.
     pub(super) fn end_lease(&mut self, name: &str, end: End) -> bool {
+        let ended = self.end_silently(name, end);
+        let exporter = self.leases.get(name).and_then(|it| it.exporter.clone());
+        if let Some(exporter) = exporter.filter(|_| ended) {
+            self.announce(&exporter);
+        }
+        ended
+    }
+
+    /// Ends a lease if it is not over yet; its exporter does not hear of it.
+    pub(super) fn end_silently(&mut self, name: &str, end: End) -> bool {
         let Some(lease) = self.leases.get_mut(name) else {
             return false;
         };
@@ -164,11 +174,9 @@ impl State {
             return false;
         }
         lease.ended = Some(SystemTime::now());
-        if let Some(exporter) = lease.exporter.clone() {
-            if let Some(exporter) = self.exporters.get_mut(&exporter) {
-                exporter.lease.take_if(|held| held == name);
-            }
-            self.announce(&exporter);
+        let exporter = lease.exporter.as_ref();
+        if let Some(exporter) = exporter.and_then(|it| self.exporters.get_mut(it)) {
+            exporter.lease.take_if(|held| held == name);
         }
         true
     }

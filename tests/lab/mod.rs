@@ -245,8 +245,7 @@ impl Lab {
             let held = held.unwrap_or_else(|| panic!("the lab has no exporter {exporter}"));
             assert_eq!(held.is_some(), switch, "{exporter} has the lease {held:?}");
             if let Some(held) = held {
-                // Not on the exporter any more, so that it is not told.
-                state.end_lease(&held, End::Released);
+                state.end_silently(&held, End::Released);
             }
             let wish = Wish {
                 duration,

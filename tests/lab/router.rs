@@ -21,7 +21,7 @@ use super::{
     caller::bearer,
     controller::OnDrop,
     heard::{Rpc, What},
-    state::Shared,
+    state::{Shared, State},
 };
 
 /// Frames on their way; a peer that does not read stops the other one.
@@ -69,8 +69,8 @@ impl RouterService for Router {
         let what = What::RouterOpened {
             lease: lease.clone(),
         };
-        self.0.admit(Rpc::RouterStream, "", what).await?;
-        let side = self.join(&token);
+        let effect = |state: &mut State| Ok(join(state, &token));
+        let side = self.0.admit(Rpc::RouterStream, "", what, effect).await?;
         let (shared, pair) = (self.0.clone(), side.pair.clone());
         let closed = OnDrop::new(move || {
             // The peer does not wait for somebody who left, and nobody joins him any more.
@@ -88,33 +88,28 @@ impl RouterService for Router {
     }
 }
 
-impl Router {
-    /// The place that waits for this token, or a new pair.
-    fn join(&self, token: &str) -> Side {
-        self.0.change(|state| {
-            if let Some(Waiting(side)) = state.waiting.remove(token) {
-                return side;
-            }
-            let pair = Arc::<Pair>::default();
-            let (to_first, from_second) = mpsc::channel(FRAMES);
-            let (to_second, from_first) = mpsc::channel(FRAMES);
-            let side = |out, into, first| Side {
-                out,
-                into,
-                pair: pair.clone(),
-                first,
-            };
-            let second = side(from_first, to_first, false);
-            if state.pairs {
-                state.waiting.insert(token.to_owned(), Waiting(second));
-            } else {
-                // Its ends must stay open, under a name that no caller has.
-                let nobody = format!("unpaired {}", state.number());
-                state.waiting.insert(nobody, Waiting(second));
-            }
-            side(from_second, to_second, true)
-        })
+/// The place that waits for this token, or a new pair.
+fn join(state: &mut State, token: &str) -> Side {
+    if let Some(Waiting(side)) = state.waiting.remove(token) {
+        return side;
     }
+    let pair = Arc::<Pair>::default();
+    let (to_first, from_second) = mpsc::channel(FRAMES);
+    let (to_second, from_first) = mpsc::channel(FRAMES);
+    let side = |out, into, first| Side {
+        out,
+        into,
+        pair: pair.clone(),
+        first,
+    };
+    let second = Waiting(side(from_first, to_first, false));
+    let place = match state.pairs {
+        true => token.to_owned(),
+        // Its ends must stay open, under a name that no caller has.
+        false => format!("unpaired {}", state.number()),
+    };
+    state.waiting.insert(place, second);
+    side(from_second, to_second, true)
 }
 
 impl Side {

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::Either;
 use rigd_proto::v1::{
     DriverInstanceReport, ExporterStatus, ListenResponse, LogEntry, StatusResponse,
     TelemetryEndpoint,
@@ -19,7 +20,7 @@ use tokio::{
 use tonic::Status;
 
 use super::{
-    faults::Faults,
+    faults::{Faults, Verdict},
     heard::{Heard, Rpc, What},
     leases::Lease,
     router::Waiting,
@@ -147,18 +148,38 @@ impl Shared {
         tokens::identity(&self.id, kind, name)
     }
 
-    /// Records a call, lets it wait and refuses it, as the faults of the moment demand.
-    pub(super) async fn admit(&self, rpc: Rpc, from: &str, what: What) -> Result<(), Status> {
-        let verdict = self.change(|state| {
-            let verdict = state.faults.judge(rpc, from);
+    /// Records a call, lets it wait and refuses it as the faults of the moment demand, and else
+    /// gives it its effect. Without a delay all of that is one step: who sees the record sees the
+    /// effect, too.
+    pub(super) async fn admit<T>(
+        &self,
+        rpc: Rpc,
+        from: &str,
+        what: What,
+        effect: impl FnOnce(&mut State) -> Result<T, Status>,
+    ) -> Result<T, Status> {
+        let (wait, effect) = self.change(|state| {
+            let Verdict { wait, refusal } = state.faults.judge(rpc, from);
             state.hear(from, what);
-            if let (Some(refusal), Some(heard)) = (&verdict.refusal, state.heard.last_mut()) {
+            if let (Some(refusal), Some(heard)) = (&refusal, state.heard.last_mut()) {
                 heard.refused = Some(refusal.code());
             }
-            verdict
+            let effect = |state: &mut State| match refusal {
+                Some(refusal) => Err(refusal),
+                None => effect(state),
+            };
+            match wait.is_zero() {
+                true => (wait, Either::Left(effect(state))),
+                false => (wait, Either::Right(effect)),
+            }
         });
-        tokio::time::sleep(verdict.wait).await;
-        verdict.refusal.map_or(Ok(()), Err)
+        match effect {
+            Either::Left(result) => result,
+            Either::Right(effect) => {
+                tokio::time::sleep(wait).await;
+                self.change(effect)
+            }
+        }
     }
 }
 

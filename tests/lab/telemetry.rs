@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::{
     caller::bearer,
     heard::{Rpc, What},
-    state::Shared,
+    state::{Shared, State},
     tokens::Kind,
 };
 
@@ -31,9 +31,12 @@ impl TelemetryService for Telemetry {
         let what = What::PushLogs {
             entries: entries.len(),
         };
-        self.0.admit(Rpc::PushLogs, &from, what).await?;
         let accepted = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        self.0.change(|state| state.telemetry.extend(entries));
+        let effect = |state: &mut State| {
+            state.telemetry.extend(entries);
+            Ok(())
+        };
+        self.0.admit(Rpc::PushLogs, &from, what, effect).await?;
         Ok(Response::new(PushLogsResponse {
             accepted,
             dropped: 0,
