@@ -210,6 +210,12 @@ async fn a_newer_listen_ends_the_older_and_a_lost_peer_the_pair() {
 
     let token = lab.router_token(&lease);
     let (_first_up, first) = router(&stub.channel, &token);
+    let opened = |heard: &[lab::Heard]| {
+        let opened = |it: &lab::Heard| matches!(it.what, What::RouterOpened { .. });
+        heard.iter().any(opened)
+    };
+    // Only the first one's call ends with OK.
+    tokio::task::block_in_place(|| lab.wait(SOON, opened));
     let (up, second) = router(&stub.channel, &token);
     up.send(frame(0, b"a")).await.unwrap();
     let mut first = first.await.unwrap().unwrap();
