@@ -1,0 +1,17 @@
+//! A controller and router for one lab, without Kubernetes.
+//!
+//! It serves the same API as Jumpstarter's controller, so that unmodified clients and exporters work
+//! with it:
+//!
+//! ```text
+//!   jmp, exporters ── TLS ──> api (ControllerService, ClientService), router
+//!                               │ commands                    │ tokens
+//!                               v                             v
+//!                             engine ── pure ──> schedule    auth
+//!                               │ changes
+//!                               v
+//!                             store (redb, grouped commits)
+//! ```
+
+pub mod model;
+pub mod selector;
