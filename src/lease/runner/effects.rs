@@ -1,9 +1,15 @@
 //! What the machine wants done, done.
 
+use std::time::Duration;
+
 use rigd_proto::v1::ExporterStatus;
 
 use super::{Runner, disk};
 use crate::lease::machine::{Effect, Event, Lease};
+
+/// How long a stop that is cut short may still take to sign off: a controller that does not hear of
+/// it takes the exporter for online until its stream is missed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Runner {
     /// Carries one effect out. What takes its time goes on in the background and ends as an event;
@@ -160,10 +166,14 @@ impl Runner {
             }
             clients.gone().await;
         };
+        let hurry = async {
+            cut.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
         // cancel-safe: what is left undone is dropped, which ends it.
         tokio::select! {
             () = leave => {}
-            () = cut.cancelled() => {}
+            () = hurry => {}
         }
     }
 }
