@@ -187,7 +187,8 @@ impl LogHub {
         self.push_as(Kind::of(line.source), line);
     }
 
-    /// Adds a record of an operation, for collectors only. `make` is called when there is one.
+    /// Adds a line for collectors only, as records of operations are. `make` is called when there is
+    /// one.
     pub fn record(&self, make: impl FnOnce() -> LogLine) {
         if self.is_collected() {
             self.push_as(Kind::Record, make());

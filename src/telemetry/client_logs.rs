@@ -1,7 +1,8 @@
 //! Which log line goes to the clients of which exporter.
 //!
 //! The source follows the span: inside an `instance` span it is DRIVER, else SYSTEM; a line without
-//! the field `exporter` on any of its spans belongs to the daemon and goes to no client.
+//! the field `exporter` on any of its spans belongs to the daemon and goes to no client. What the link
+//! says, with addresses and errors of the controller, is for the lab's collection alone.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,6 +28,9 @@ use crate::{
     config::LogLevel,
     session::{LogHub, LogLine},
 };
+
+/// Where the lines come from that are no client's business.
+const LINK: &str = "rigd::link";
 
 /// Where the lines of one exporter go.
 #[derive(Debug, Clone)]
@@ -184,7 +188,7 @@ where
         } else {
             LogSource::System
         };
-        logs.hub.push(LogLine {
+        let line = LogLine {
             severity: severity(*event.metadata().level()),
             message,
             source,
@@ -192,7 +196,12 @@ where
             operation: origin.operation,
             fields,
             time: SystemTime::now(),
-        });
+        };
+        if event.metadata().target().starts_with(LINK) {
+            logs.hub.record(|| line);
+        } else {
+            logs.hub.push(line);
+        }
     }
 }
 
@@ -287,6 +296,7 @@ mod tests {
             let exporter = tracing::info_span!("exporter", exporter = "rpi4");
             let _exporter = exporter.enter();
             tracing::info!(lease = "l1", "Lease started.");
+            tracing::warn!(target: "rigd::link::hear", "No connection to the controller.");
             tracing::debug!("too fine");
             let instance = tracing::info_span!("instance", instance = "dutlink.power");
             instance.in_scope(|| tracing::info!("power on"));
