@@ -41,10 +41,12 @@ pub(super) async fn run(controller: Arc<Controller>) {
                 let status = report.status.as_str_name();
                 tracing::debug!(status, error = failed.text, "The controller has not heard.");
                 registered.mark_unchanged();
-                // cancel-safe: both only wait. Who was away and is back is told at once.
+                // cancel-safe: all only wait. Who was away and is back is told at once; and a new state
+                // does not wait for its predecessor's turn, since clients may wait for it.
                 tokio::select! {
                     () = sleep(backoff.next(Trouble::Passing)) => {}
                     _ = registered.changed() => backoff = Backoff::default(),
+                    () = changed => {}
                 }
             }
         }
