@@ -152,6 +152,18 @@ impl Clients {
         }
     }
 
+    /// Waits until nobody is connected who came through a controller. Cancel-safe.
+    pub(crate) async fn deserted(&self) {
+        match self {
+            Self::Leased(leases) => {
+                if let Some(serving) = &leases.now {
+                    serving.tunnels.unused().await;
+                }
+            }
+            Self::Direct(_) => std::future::pending().await,
+        }
+    }
+
     /// Tunnels that are open.
     pub(crate) fn tunnels(&self) -> usize {
         match self {

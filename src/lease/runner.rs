@@ -252,6 +252,14 @@ impl Runner {
                 _ => pending().await,
             }
         };
+        let (clients, state) = (&self.clients, self.machine.state());
+        let deserted = async {
+            match state {
+                // The controller lets nobody in any more.
+                State::Lingering(ending) if ending.over && !ending.read => clients.deserted().await,
+                _ => pending().await,
+            }
+        };
         let rehearsed = async {
             match &mut self.rehearsal {
                 Some(task) => drop(task.await),
@@ -281,6 +289,8 @@ impl Runner {
                 Next::Event(Event::EndSession)
             }
             () = read => Next::Event(Event::FinalStatusRead),
+            // Nobody is there to read it.
+            () = deserted => Next::Event(Event::FinalStatusRead),
             () = rehearsed => Next::Rehearsed,
             Some(ask) = self.asks.recv() => Next::Ask(ask),
             Some(dial) = self.dials.recv() => Next::Dial(dial),

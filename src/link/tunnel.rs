@@ -159,6 +159,12 @@ impl<C: Connect> Tunnels<C> {
         MAX_TUNNELS - self.places.available_permits()
     }
 
+    /// Waits until there is none; while it waits no place is free for another. Cancel-safe.
+    pub(crate) async fn unused(&self) {
+        // Fails only when the semaphore is closed, which nobody does.
+        self.places.acquire_many(MAX_TUNNELS as u32).await.ok();
+    }
+
     /// Cuts what is left and waits until its tasks are gone, at most a second.
     pub(crate) async fn end(self) {
         self.cut.cancel();
