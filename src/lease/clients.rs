@@ -202,6 +202,8 @@ impl Leases {
             return;
         };
         serving.session.end(reason);
+        // At once: what the next holder does is not for this one, whose connections last a while.
+        serving.session.last_word();
         let leaving = async move {
             tokio::time::sleep(notice).await;
             serving.session.close().await;

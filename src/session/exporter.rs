@@ -83,8 +83,9 @@ impl ExporterService for Exporter {
     }
 
     async fn log_stream(&self, _: Request<()>) -> Result<Response<Self::LogStreamStream>, Status> {
-        let reader = self.0.0.logs.reader();
-        let over = self.0.0.over.clone();
+        let session = &self.0.0;
+        let reader = session.logs.reader().until(session.last_line.clone());
+        let over = session.over.clone();
         let lines = stream::unfold(Some((reader, over)), |state| async move {
             let (mut reader, over) = state?;
             // cancel-safe: both arms only wait. Lines first: the last ones are of afterLease.

@@ -12,7 +12,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::SystemTime,
 };
@@ -242,7 +242,13 @@ impl LogHub {
             hook,
             other,
             record: None,
+            end: None,
         }
+    }
+
+    /// The number that the next line gets.
+    pub fn place(&self) -> u64 {
+        *self.next.borrow()
     }
 
     /// A reader of everything from now on, whatever lease it belongs to, records of operations
@@ -259,6 +265,7 @@ impl LogHub {
             hook,
             other,
             record: Some(record),
+            end: None,
         }
     }
 }
@@ -272,6 +279,8 @@ pub struct LogReader {
     other: u64,
     /// For collectors only.
     record: Option<u64>,
+    /// The first line that is not for this reader any more.
+    end: Option<Arc<AtomicU64>>,
 }
 
 impl Drop for LogReader {
@@ -283,6 +292,12 @@ impl Drop for LogReader {
 }
 
 impl LogReader {
+    /// The same without lines from the one on that has this number, which may be set later.
+    pub fn until(mut self, end: Arc<AtomicU64>) -> Self {
+        self.end = Some(end);
+        self
+    }
+
     /// The next line; a line of its own tells how many were lost before it. Cancel-safe.
     pub async fn next(&mut self) -> Option<LogLine> {
         loop {
@@ -306,7 +321,11 @@ impl LogReader {
             (record, Kind::Record),
         ];
         let oldest = oldest.into_iter().filter(|(number, _)| number.is_some());
-        let (_, kind) = oldest.min_by_key(|(number, _)| *number)?;
+        let (number, kind) = oldest.min_by_key(|(number, _)| *number)?;
+        let end = self.end.as_ref().map_or(u64::MAX, |end| end.load(Relaxed));
+        if number? >= end {
+            return None;
+        }
         match kind {
             Kind::Hook => rings.hook.take(&mut self.hook, kind),
             Kind::Other => rings.other.take(&mut self.other, kind),

@@ -22,7 +22,10 @@ mod status;
 mod stream;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -79,6 +82,8 @@ struct Inner {
     tasks: TaskTracker,
     /// Cancelled when the last word was said; ends what never ends by itself.
     over: CancellationToken,
+    /// The first log line after that.
+    last_line: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Session {
@@ -127,6 +132,7 @@ impl Session {
             greeting: Mutex::default(),
             tasks,
             over: CancellationToken::new(),
+            last_line: Arc::new(AtomicU64::new(u64::MAX)),
         }))
     }
 
@@ -180,10 +186,16 @@ impl Session {
         self.0.key.revoke(reason);
     }
 
+    /// What is logged from now on is not for these clients; their log streams end.
+    pub fn last_word(&self) {
+        self.0.last_line.fetch_min(self.0.logs.place(), Relaxed);
+        self.0.over.cancel();
+    }
+
     /// Ends everything and waits for the session's tasks, at most half a second. Cancel-safe.
     pub async fn close(&self) {
         self.end("the session is over");
-        self.0.over.cancel();
+        self.last_word();
         self.0.tasks.close();
         if tokio::time::timeout(CLOSE_LIMIT, self.0.tasks.wait())
             .await

@@ -56,6 +56,8 @@ impl Runner {
                     client = lease.client,
                     "Lease transferred."
                 );
+                // Neither sees what the other does.
+                self.served.logs.new_epoch();
                 self.clients.transfer(&lease.name);
                 self.heard = false;
                 self.leased(Some(&lease));
