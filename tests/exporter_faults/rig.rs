@@ -85,6 +85,8 @@ impl Rig {
     pub(crate) async fn client(&self, lease: &str) -> Client {
         let door = self.lab.dial(lease);
         let exporter = Exporter::connect_unix(door.path()).await.unwrap();
+        // The door opens at once; only an answer shows that somebody is behind it.
+        exporter.status().await.unwrap();
         Client {
             exporter,
             _door: door,
@@ -144,7 +146,7 @@ impl Rig {
         fs::write(self.settings.path(name), "").unwrap();
     }
 
-    /// Whether the daemon carried out that line's work, see the power switch.
+    /// Whether the power switch was ever told to be `on` or `off`.
     pub(crate) fn switched(&self, what: &str) -> bool {
         self.daemon
             .output
@@ -196,7 +198,7 @@ pub(crate) fn accepted(heard: &[Heard]) -> impl Iterator<Item = (ExporterStatus,
     })
 }
 
-/// Runs the steps of one exporter's file through `@DIR@`, and writes it.
+/// Writes the file of one exporter, in which `@DIR@` is the test's directory.
 fn write(lab: &Lab, settings: &Settings, name: &str, rest: &str) -> PathBuf {
     let file = settings.path(&format!("{name}.yaml"));
     let dir = settings.path("");
