@@ -9,23 +9,23 @@ use rigd_client::Exporter;
 
 use crate::{
     Effort, Failure, echo_server, median,
-    peers::{Lab, Peer, Peers, command, in_turns},
+    peers::{Peer, Peers, Place, command, in_turns},
     process::Process,
     table::{Goal, Table, Unit},
 };
 
 /// A call that writes a line to the log, as every switching of power does on both sides.
-const SWITCH: (&str, &str) = ("power", "on");
+pub(crate) const SWITCH: (&str, &str) = ("power", "on");
 /// A call that does nothing, beside an echo that does nothing: what is left is the way of a call.
-const QUIET: (&str, &str) = ("storage", "host");
+pub(crate) const QUIET: (&str, &str) = ("storage", "host");
 /// Connections, allocators and branch predictors settle within these.
 const WARM_UP: usize = 100;
 
 /// An echo server is up within milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-pub(crate) async fn measure(lab: &Lab, peers: &Peers, effort: &Effort, table: &mut Table) {
-    let (p50, p99) = grpcio(lab, peers, effort);
+pub(crate) async fn measure(place: &Place, peers: &Peers, effort: &Effort, table: &mut Table) {
+    let (p50, p99) = grpcio(place, peers, effort);
     let goal = Goal::AtMostTimes(0.3);
     table.add(
         "DriverCall p50, bare grpcio client",
@@ -53,7 +53,7 @@ pub(crate) async fn measure(lab: &Lab, peers: &Peers, effort: &Effort, table: &m
         "DriverCall p50, Rust client, unix socket; left: a bare tonic echo",
         Unit::Seconds,
         Goal::AtMostTimes(1.5),
-        beside_echo(lab, peers, effort).await,
+        beside_echo(place, peers, effort).await,
     );
     table.add(
         "server CPU per call",
@@ -66,13 +66,13 @@ pub(crate) async fn measure(lab: &Lab, peers: &Peers, effort: &Effort, table: &m
 type Figures = Result<(Option<f64>, Option<f64>), Failure>;
 
 /// Percentiles 50 and 99.
-fn grpcio(lab: &Lab, peers: &Peers, effort: &Effort) -> (Figures, Figures) {
+fn grpcio(place: &Place, peers: &Peers, effort: &Effort) -> (Figures, Figures) {
     let take = || -> Result<_, Failure> {
         let (mut python, mut rigd) = (vec![], vec![]);
-        let Some(venv) = lab.venv else {
+        let Some(venv) = place.venv else {
             return Ok((python, rigd));
         };
-        let dir = lab.fresh_dir("grpcio")?;
+        let dir = place.fresh_dir("grpcio")?;
         for _ in 0..effort.repetitions {
             for (peer, figures) in [
                 (peers.python.as_ref().map(|side| &side.peer), &mut python),
@@ -121,7 +121,7 @@ fn grpcio_once(client: &mut Command, peer: &Peer, calls: usize) -> Result<[f64; 
 }
 
 /// Median of calls one after the other, in seconds.
-async fn latency(
+pub(crate) async fn latency(
     exporter: &Exporter,
     (device, method): (&str, &str),
     calls: usize,
@@ -138,8 +138,8 @@ async fn latency(
     Ok(median(took))
 }
 
-async fn beside_echo(lab: &Lab, peers: &Peers, effort: &Effort) -> Figures {
-    let dir = lab.fresh_dir("echo")?;
+async fn beside_echo(place: &Place, peers: &Peers, effort: &Effort) -> Figures {
+    let dir = place.fresh_dir("echo")?;
     let socket = dir.join("echo.sock");
     let mut program = command(std::env::current_exe()?, &dir);
     program.arg(echo_server::FLAG).arg(&socket);

@@ -1,18 +1,20 @@
-//! The bare tonic server that a DriverCall is compared with: same messages, nothing behind them.
-//! It runs as a process of its own, as the exporters do.
+//! The bare tonic server that calls and streams are compared with: same messages, nothing behind
+//! them. It runs as a process of its own, as the exporters do.
 
 use std::path::Path;
 
+use futures::{StreamExt as _, stream::BoxStream};
 use rigd_proto::{
     v1::{
         exporter_service_server::{ExporterService, ExporterServiceServer},
+        router_service_server::RouterService,
         *,
     },
     value,
 };
 use tokio::net::UnixListener;
 use tokio_stream::{Pending, wrappers::UnixListenerStream};
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use crate::Failure;
 
@@ -24,11 +26,7 @@ const WORKERS: usize = 2;
 
 /// Serves until it is killed.
 pub(crate) fn serve(socket: &Path) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let listener = UnixListener::bind(socket)?;
         Server::builder()
             .add_service(ExporterServiceServer::new(Echo))
@@ -38,7 +36,16 @@ pub(crate) fn serve(socket: &Path) -> Result<(), Failure> {
     })
 }
 
-struct Echo;
+/// As the daemon's.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+}
+
+/// Answers calls with nothing, and streams with what they bring.
+pub(crate) struct Echo;
 
 /// The length of a uuid, so that messages are as long as an exporter's.
 const UUID: &str = "00000000-0000-4000-8000-000000000000";
@@ -56,13 +63,13 @@ impl ExporterService for Echo {
     }
 
     async fn get_report(&self, _: Request<()>) -> Result<Response<GetReportResponse>, Status> {
-        let labels = [("jumpstarter.dev/name".to_owned(), "power".to_owned())].into();
+        let device = |name: &str| DriverInstanceReport {
+            uuid: UUID.to_owned(),
+            labels: [("jumpstarter.dev/name".to_owned(), name.to_owned())].into(),
+            ..DriverInstanceReport::default()
+        };
         Ok(Response::new(GetReportResponse {
-            reports: vec![DriverInstanceReport {
-                uuid: UUID.to_owned(),
-                labels,
-                ..DriverInstanceReport::default()
-            }],
+            reports: vec![device("power"), device("echo")],
             ..GetReportResponse::default()
         }))
     }
@@ -98,5 +105,23 @@ impl ExporterService for Echo {
         _: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
         Err(Status::unimplemented(""))
+    }
+}
+
+#[tonic::async_trait]
+impl RouterService for Echo {
+    type StreamStream = BoxStream<'static, Result<StreamResponse, Status>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<StreamRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let frames = request.into_inner().map(|frame| {
+            frame.map(|frame| StreamResponse {
+                payload: frame.payload,
+                frame_type: frame.frame_type,
+            })
+        });
+        Ok(Response::new(frames.boxed()))
     }
 }

@@ -4,12 +4,12 @@ use std::{fs, path::Path};
 
 use crate::{
     Effort, Failure, median,
-    peers::{Kind, Lab, Peer, exporter_file},
+    peers::{Kind, Peer, Place, exporter_file},
     table::{Goal, Table, Unit},
 };
 
-pub(crate) async fn measure(lab: &Lab, effort: &Effort, table: &mut Table) {
-    let (starts, stops) = match both(lab, effort).await {
+pub(crate) async fn measure(place: &Place, effort: &Effort, table: &mut Table) {
+    let (starts, stops) = match both(place, effort).await {
         Ok((python, rigd)) => (
             Ok((python.map(|it| it.0), Some(rigd.0))),
             Ok((python.map(|it| it.1), Some(rigd.1))),
@@ -36,33 +36,33 @@ pub(crate) async fn measure(lab: &Lab, effort: &Effort, table: &mut Table) {
         "stripped binary; left: the virtual environment",
         Unit::Bytes,
         Goal::AtMost(15e6),
-        sizes(lab),
+        sizes(place),
     );
 }
 
 type StartStop = (f64, f64);
 
-async fn both(lab: &Lab, effort: &Effort) -> Result<(Option<StartStop>, StartStop), Failure> {
-    let python = match lab.venv {
-        Some(_) => Some(start_stop(lab, Kind::Python, effort).await?),
+async fn both(place: &Place, effort: &Effort) -> Result<(Option<StartStop>, StartStop), Failure> {
+    let python = match place.venv {
+        Some(_) => Some(start_stop(place, Kind::Python, effort).await?),
         None => None,
     };
-    Ok((python, start_stop(lab, Kind::Rigd, effort).await?))
+    Ok((python, start_stop(place, Kind::Rigd, effort).await?))
 }
 
 /// Seconds to start and to stop.
-async fn start_stop(lab: &Lab, kind: Kind, effort: &Effort) -> Result<StartStop, Failure> {
+async fn start_stop(place: &Place, kind: Kind, effort: &Effort) -> Result<StartStop, Failure> {
     let (mut starts, mut stops) = (vec![], vec![]);
     // The first start reads files that no other has read yet, and is not counted.
     for number in 0..=effort.repetitions {
-        let dir = lab.fresh_dir("life")?;
+        let dir = place.fresh_dir("life")?;
         let file = exporter_file(&dir, "life", "loop://")?;
         let Peer {
             process,
             exporter,
             start,
             ..
-        } = Peer::start(lab, kind, &dir, &file).await?;
+        } = Peer::start(place, kind, &dir, &file).await?;
         drop(exporter);
         // The connection is closed by a task of the runtime, which needs a turn for it.
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -75,9 +75,9 @@ async fn start_stop(lab: &Lab, kind: Kind, effort: &Effort) -> Result<StartStop,
     Ok((median(starts), median(stops)))
 }
 
-fn sizes(lab: &Lab) -> Result<(Option<f64>, Option<f64>), Failure> {
+fn sizes(place: &Place) -> Result<(Option<f64>, Option<f64>), Failure> {
     let rigd = fs::metadata(env!("CARGO_BIN_EXE_rigd"))?.len();
-    let venv = match lab.venv {
+    let venv = match place.venv {
         Some(venv) => {
             let python = venv.python();
             let root = python.parent().and_then(Path::parent);

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench compare              all of it, some minutes
 //! cargo bench --bench compare -- --quick   few repetitions and small images, to see that it works
+//! cargo bench --bench compare -- --leased  only what passes a controller or a router
 //! ```
 //!
 //! Both sides serve the same exporter file on loopback TCP, with everything they write on tmpfs,
@@ -10,7 +11,10 @@
 //! goal that is not reached is only shown, a measurement that fails makes the exit code 1.
 
 mod calls;
+mod controlled;
 mod echo_server;
+mod echo_tunnel;
+mod leases;
 mod life;
 mod memory;
 mod peers;
@@ -18,13 +22,16 @@ mod process;
 mod storage;
 mod streams;
 mod table;
+mod tunnels;
 
+#[path = "../../tests/lab/mod.rs"]
+mod lab;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::{process::ExitCode, time::Duration};
 
-use peers::{Lab, Peers};
+use peers::{Peers, Place};
 use table::{Goal, Table, Unit};
 
 /// What any measurement gives when it cannot be done.
@@ -43,6 +50,8 @@ struct Effort {
     image: u64,
     /// Bytes through each echo, a repetition.
     echoed: usize,
+    /// Leases of which the beginning is timed.
+    leases: usize,
     /// Exporters that run side by side.
     exporters: usize,
     /// How long exporters are left alone before their memory is read.
@@ -64,6 +73,7 @@ const FULL: Effort = Effort {
     },
     image: 512 * 1024 * 1024,
     echoed: 8 * 1024 * 1024,
+    leases: 15,
     exporters: 8,
     idle: Duration::from_secs(3),
 };
@@ -77,30 +87,37 @@ const QUICK: Effort = Effort {
     },
     image: 64 * 1024 * 1024,
     echoed: 2 * 1024 * 1024,
+    leases: 3,
     exporters: 2,
     idle: Duration::from_millis(500),
 };
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, socket] = args.as_slice()
-        && flag == echo_server::FLAG
-    {
-        return finish(echo_server::serve(socket.as_ref()));
+    match args.split_first() {
+        Some((flag, [socket])) if flag == echo_server::FLAG => {
+            return finish(echo_server::serve(socket.as_ref()));
+        }
+        Some((flag, way)) if flag == echo_tunnel::FLAG => {
+            return finish(echo_tunnel::serve(way));
+        }
+        _ => {}
     }
     let mut effort = FULL;
+    let mut all = true;
     for arg in &args {
         match arg.as_str() {
             "--quick" => effort = QUICK,
+            "--leased" => all = false,
             // Cargo adds it to every benchmark.
             "--bench" => {}
             other => {
-                eprintln!("unknown argument {other}; there is only --quick");
+                eprintln!("unknown argument {other}; there are --quick and --leased");
                 return ExitCode::from(2);
             }
         }
     }
-    finish(run(&effort))
+    finish(run(&effort, all))
 }
 
 fn finish(result: Result<(), Failure>) -> ExitCode {
@@ -113,34 +130,44 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn run(effort: &Effort) -> Result<(), Failure> {
+fn run(effort: &Effort, all: bool) -> Result<(), Failure> {
     // One thread drives everything, so that the exporter under test has the other core.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let mut table = Table::default();
     runtime.block_on(async {
-        let lab = Lab::new()?;
-        life::measure(&lab, effort, &mut table).await;
-        memory::idle(&lab, effort, &mut table).await;
-        match Peers::start(&lab).await {
-            Ok(peers) => {
-                calls::measure(&lab, &peers, effort, &mut table).await;
-                streams::measure(&peers, effort, &mut table).await;
-                storage::measure(&peers, effort, &mut table).await;
-            }
-            Err(failure) => table.add(
-                "calls, streams and images",
-                Unit::Seconds,
-                Goal::None,
-                Err(failure),
-            ),
+        let place = Place::new()?;
+        if all {
+            direct(&place, effort, &mut table).await;
         }
-        storage::synced(&lab, effort, &mut table).await;
+        memory::registered(&place, effort, &mut table).await;
+        leases::measure(&place, effort, &mut table);
+        tunnels::measure(&place, effort, &mut table).await;
         Ok::<(), Failure>(())
     })?;
     println!("{table}");
     table.failures()
+}
+
+/// All that needs no controller.
+async fn direct(place: &Place, effort: &Effort, table: &mut Table) {
+    life::measure(place, effort, table).await;
+    memory::idle(place, effort, table).await;
+    match Peers::start(place).await {
+        Ok(peers) => {
+            calls::measure(place, &peers, effort, table).await;
+            streams::measure(&peers, effort, table).await;
+            storage::measure(&peers, effort, table).await;
+        }
+        Err(failure) => table.add(
+            "calls, streams and images",
+            Unit::Seconds,
+            Goal::None,
+            Err(failure),
+        ),
+    }
+    storage::synced(place, effort, table).await;
 }
 
 /// The middle one; of an even number the upper of the two.

@@ -2,11 +2,16 @@
 
 use crate::{
     Effort, Failure,
-    peers::{Kind, Lab, Peer, command, exporter_file},
+    controlled::{self, CLIENT, dial, start, wait},
+    lab::Lab,
+    peers::{Kind, Peer, Place, command, exporter_file},
     process::{Memory, Process},
     table::{Goal, Table, Unit},
 };
-use rigd_client::Exporter;
+use rigd_client::{
+    Exporter,
+    ExporterStatus::{Available, LeaseReady},
+};
 use std::time::{Duration, Instant};
 
 /// All of rigd's.
@@ -14,8 +19,8 @@ const GOAL: f64 = 24.0 * 1024.0 * 1024.0;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-pub(crate) async fn idle(lab: &Lab, effort: &Effort, table: &mut Table) {
-    let (rss, pss) = match both(lab, effort).await {
+pub(crate) async fn idle(place: &Place, effort: &Effort, table: &mut Table) {
+    let (rss, pss) = match both(place, effort).await {
         Ok((python, rigd)) => (
             Ok((python.map(|it| it.rss), Some(rigd.rss))),
             Ok((python.map(|it| it.pss), Some(rigd.pss))),
@@ -35,26 +40,30 @@ pub(crate) async fn idle(lab: &Lab, effort: &Effort, table: &mut Table) {
     table.add(&format!("{what}, PSS"), Unit::Bytes, Goal::None, pss);
 }
 
-async fn both(lab: &Lab, effort: &Effort) -> Result<(Option<Memory>, Memory), Failure> {
-    let python = match lab.venv {
-        Some(_) => Some(python(lab, effort).await?),
+async fn both(place: &Place, effort: &Effort) -> Result<(Option<Memory>, Memory), Failure> {
+    let python = match place.venv {
+        Some(_) => Some(python(place, effort).await?),
         None => None,
     };
-    Ok((python, rigd(lab, effort).await?))
+    Ok((python, rigd(place, effort).await?))
 }
 
-async fn python(lab: &Lab, effort: &Effort) -> Result<Memory, Failure> {
+async fn python(place: &Place, effort: &Effort) -> Result<Memory, Failure> {
     let mut peers = Vec::new();
     for number in 0..effort.exporters {
         let name = format!("idle{number}");
-        let dir = lab.fresh_dir(&name)?;
+        let dir = place.fresh_dir(&name)?;
         let file = exporter_file(&dir, &name, "loop://")?;
-        let Peer { process, .. } = Peer::start(lab, Kind::Python, &dir, &file).await?;
+        let Peer { process, .. } = Peer::start(place, Kind::Python, &dir, &file).await?;
         peers.push(process);
     }
     tokio::time::sleep(effort.idle).await;
+    sum(&peers)
+}
+
+fn sum(processes: &[Process]) -> Result<Memory, Failure> {
     let mut sum = Memory { rss: 0.0, pss: 0.0 };
-    for process in &peers {
+    for process in processes {
         let memory = process.memory()?;
         sum.rss += memory.rss;
         sum.pss += memory.pss;
@@ -62,8 +71,8 @@ async fn python(lab: &Lab, effort: &Effort) -> Result<Memory, Failure> {
     Ok(sum)
 }
 
-async fn rigd(lab: &Lab, effort: &Effort) -> Result<Memory, Failure> {
-    let dir = lab.fresh_dir("idle-rigd")?;
+async fn rigd(place: &Place, effort: &Effort) -> Result<Memory, Failure> {
+    let dir = place.fresh_dir("idle-rigd")?;
     for number in 0..effort.exporters {
         exporter_file(&dir, &format!("idle{number}"), "loop://")?;
     }
@@ -88,4 +97,50 @@ async fn rigd(lab: &Lab, effort: &Effort) -> Result<Memory, Failure> {
     }
     tokio::time::sleep(effort.idle).await;
     process.memory()
+}
+
+/// The same with a controller: each exporter is registered, has served a lease and waits for the
+/// next one.
+pub(crate) async fn registered(place: &Place, effort: &Effort, table: &mut Table) {
+    let both = async {
+        let python = match place.venv {
+            Some(_) => Some(at_rest(place, Kind::Python, effort).await?.rss),
+            None => None,
+        };
+        let rigd = at_rest(place, Kind::Rigd, effort).await?.rss;
+        Ok((python, Some(rigd)))
+    };
+    let what = format!(
+        "memory, {} exporters of a controller between leases, RSS",
+        effort.exporters
+    );
+    table.add(&what, Unit::Bytes, Goal::AtMost(GOAL), both.await);
+}
+
+async fn at_rest(place: &Place, kind: Kind, effort: &Effort) -> Result<Memory, Failure> {
+    let lab = Lab::start();
+    let dir = place.fresh_dir(&format!("registered-{kind:?}"))?;
+    let names: Vec<String> = (0..effort.exporters)
+        .map(|it| format!("idle{it}"))
+        .collect();
+    for name in &names {
+        controlled::exporter_file(&dir, &lab, name)?;
+    }
+    let processes = match kind {
+        Kind::Rigd => vec![start(place, kind, &dir, "all")?],
+        Kind::Python => {
+            (names.iter().map(|name| start(place, kind, &dir, name))).collect::<Result<_, _>>()?
+        }
+    };
+    for name in &names {
+        wait(&lab, name, Available)?;
+        let lease = lab.lease(name, CLIENT);
+        wait(&lab, name, LeaseReady)?;
+        let (exporter, _door) = dial(&lab, &lease).await?;
+        exporter.device("power").await?.power().on().await?;
+        lab.end_lease(&lease);
+        wait(&lab, name, Available)?;
+    }
+    tokio::time::sleep(effort.idle).await;
+    sum(&processes)
 }

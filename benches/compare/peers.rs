@@ -21,6 +21,9 @@ use crate::{
     },
 };
 
+/// One file for both sides.
+const EXPORTER: &str = include_str!("exporter.yaml");
+
 /// Python needs two thirds of a second, more on a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -34,14 +37,15 @@ pub(crate) enum Kind {
     Rigd,
 }
 
-/// A place on tmpfs, and the interpreter with the released packages, if there is one.
+/// Where all of it happens: a directory on tmpfs, and the interpreter with the released packages, if
+/// there is one.
 #[derive(Debug)]
-pub(crate) struct Lab {
+pub(crate) struct Place {
     dir: TempDir,
     pub(crate) venv: Option<&'static Venv>,
 }
 
-impl Lab {
+impl Place {
     pub(crate) fn new() -> Result<Self, Failure> {
         // tmpfs on every Linux; elsewhere the disk would be measured, which the user should know.
         let tmpfs = Path::new("/dev/shm");
@@ -82,9 +86,18 @@ pub(crate) fn command(program: impl AsRef<OsStr>, dir: &Path) -> Command {
 
 /// Writes an exporter file that both sides can serve.
 pub(crate) fn exporter_file(dir: &Path, name: &str, tty: &str) -> Result<PathBuf, Failure> {
-    let text = include_str!("exporter.yaml")
-        .replace("@NAME@", name)
-        .replace("@TTY@", tty);
+    let text = EXPORTER.replace("@NAME@", name).replace("@TTY@", tty);
+    write_exporter(dir, name, &text)
+}
+
+/// What that file exports, for one with a head of its own.
+pub(crate) fn export(tty: &str) -> Result<String, Failure> {
+    let (_, devices) = EXPORTER.split_once("export:").ok_or("nothing exported")?;
+    Ok(format!("export:{}", devices.replace("@TTY@", tty)))
+}
+
+/// Puts a file where `run DIR/exporters` finds it.
+pub(crate) fn write_exporter(dir: &Path, name: &str, text: &str) -> Result<PathBuf, Failure> {
     let file = dir.join("exporters").join(format!("{name}.yaml"));
     fs::write(&file, text)?;
     Ok(file)
@@ -106,7 +119,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts a server for `file` and waits for its first successful call.
     pub(crate) async fn start(
-        lab: &Lab,
+        place: &Place,
         kind: Kind,
         dir: &Path,
         file: &Path,
@@ -120,7 +133,7 @@ impl Peer {
                 command
             }
             Kind::Python => {
-                let venv = lab.venv.ok_or("there is no suitable Python")?;
+                let venv = place.venv.ok_or("there is no suitable Python")?;
                 let mut command = command(venv.bin("jmp"), dir);
                 command.arg("run").arg("--exporter-config").arg(file);
                 command
@@ -172,23 +185,23 @@ pub(crate) struct Side {
 }
 
 impl Peers {
-    pub(crate) async fn start(lab: &Lab) -> Result<Self, Failure> {
+    pub(crate) async fn start(place: &Place) -> Result<Self, Failure> {
         Ok(Self {
-            python: match lab.venv {
-                Some(_) => Some(Side::start(lab, Kind::Python).await?),
+            python: match place.venv {
+                Some(_) => Some(Side::start(place, Kind::Python).await?),
                 None => None,
             },
-            rigd: Side::start(lab, Kind::Rigd).await?,
+            rigd: Side::start(place, Kind::Rigd).await?,
         })
     }
 }
 
 impl Side {
-    async fn start(lab: &Lab, kind: Kind) -> Result<Self, Failure> {
-        let dir = lab.fresh_dir(&format!("{kind:?}"))?;
+    async fn start(place: &Place, kind: Kind) -> Result<Self, Failure> {
+        let dir = place.fresh_dir(&format!("{kind:?}"))?;
         let tty = EchoingTty::open()?;
         let file = exporter_file(&dir, "bench", &tty.path)?;
-        let peer = Peer::start(lab, kind, &dir, &file).await?;
+        let peer = Peer::start(place, kind, &dir, &file).await?;
         Ok(Self { peer, _tty: tty })
     }
 }

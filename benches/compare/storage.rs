@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     Effort, Failure, median,
-    peers::{Kind, Lab, Peer, Peers, in_turns},
+    peers::{Kind, Peer, Peers, Place, in_turns},
     table::{Goal, Table, Unit},
 };
 
@@ -74,23 +74,23 @@ async fn upload(peer: &Peer, bytes: u64) -> Result<f64, Failure> {
 }
 
 /// rigd onto the disk beside `dd` onto the same disk, both until the disk has it.
-pub(crate) async fn synced(lab: &Lab, effort: &Effort, table: &mut Table) {
+pub(crate) async fn synced(place: &Place, effort: &Effort, table: &mut Table) {
     let mib = effort.image / 1024 / 1024;
     table.add(
         &format!("{mib} MiB image to a disk, synced; left: `dd conv=fdatasync`"),
         Unit::Rate,
         Goal::None,
-        beside_dd(lab, effort).await,
+        beside_dd(place, effort).await,
     );
 }
 
-async fn beside_dd(lab: &Lab, effort: &Effort) -> Result<(Option<f64>, Option<f64>), Failure> {
+async fn beside_dd(place: &Place, effort: &Effort) -> Result<(Option<f64>, Option<f64>), Failure> {
     let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let dir = lab.fresh_dir("synced")?;
+    let dir = place.fresh_dir("synced")?;
     let card = disk.path().join("card.img");
     let file = dir.join("exporters/synced.yaml");
     fs::write(&file, synced_exporter(&card))?;
-    let rigd = Peer::start(lab, Kind::Rigd, &dir, &file).await?;
+    let rigd = Peer::start(place, Kind::Rigd, &dir, &file).await?;
     let (mut dd, mut daemon) = (vec![], vec![]);
     for _ in 0..effort.repetitions.min(3) {
         dd.push(dd_rate(&disk.path().join("dd.img"), effort.image)?);

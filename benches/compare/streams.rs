@@ -25,7 +25,7 @@ use crate::{
 const FRAME: usize = 1024;
 
 /// Long enough for Python's 4 MiB/s on a slow machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn measure(peers: &Peers, effort: &Effort, table: &mut Table) {
     for (device, what) in [
@@ -50,10 +50,10 @@ async fn compare(
     let (mut channel, mut rigd) = (open(&peers.rigd.peer, device).await?, vec![]);
     for _ in 0..effort.repetitions {
         if let Some((channel, figures)) = &mut python {
-            let rate = timeout(DEADLINE, echo(channel, effort.echoed)).await;
+            let rate = timeout(DEADLINE, echo(channel, effort.echoed, FRAME)).await;
             figures.push(rate.map_err(|_| format!("Python took over {DEADLINE:?}"))??);
         }
-        let rate = timeout(DEADLINE, echo(&mut channel, effort.echoed)).await;
+        let rate = timeout(DEADLINE, echo(&mut channel, effort.echoed, FRAME)).await;
         rigd.push(rate.map_err(|_| format!("rigd took over {DEADLINE:?}"))??);
     }
     Ok((
@@ -68,30 +68,34 @@ async fn open(peer: &Peer, device: &str) -> Result<(ByteChannel, usize), Failure
     Ok((channel, 0))
 }
 
-/// Sends frames until so many bytes came back; bytes a second.
-async fn echo(channel: &mut (ByteChannel, usize), bytes: usize) -> Result<f64, Failure> {
+/// Sends frames of that length until so many bytes came back; bytes a second.
+pub(crate) async fn echo(
+    channel: &mut (ByteChannel, usize),
+    bytes: usize,
+    frame: usize,
+) -> Result<f64, Failure> {
     let (channel, position) = channel;
+    let pattern = Pattern::new(frame);
     let began = Instant::now();
     let (sender, receiver) = channel.halves();
     let mut sent = *position;
     let end = *position + bytes;
     let send = async {
         while sent < end {
-            let frame: Bytes = (sent..sent + FRAME).map(pattern).collect();
-            sender.send(frame).await?;
-            sent += FRAME;
+            sender.send(pattern.at(sent, frame)).await?;
+            sent += frame;
         }
         Ok::<(), Failure>(())
     };
     let receive = async {
         while *position < end {
             let bytes = receiver.recv().await?.ok_or("the echo ended")?;
-            for (offset, byte) in bytes.iter().enumerate() {
-                if *byte != pattern(*position + offset) {
-                    return Err(format!("a wrong byte at {}", *position + offset).into());
+            for piece in bytes.chunks(frame) {
+                if *piece != pattern.at(*position, piece.len()) {
+                    return Err(format!("a wrong byte after {position}").into());
                 }
+                *position += piece.len();
             }
-            *position += bytes.len();
         }
         Ok::<(), Failure>(())
     };
@@ -99,9 +103,22 @@ async fn echo(channel: &mut (ByteChannel, usize), bytes: usize) -> Result<f64, F
     Ok(bytes as f64 / began.elapsed().as_secs_f64())
 }
 
-/// A lost, doubled or swapped frame does not fit it, since 251 does not divide a frame.
-fn pattern(position: usize) -> u8 {
-    (position % 251) as u8
+/// Bytes that are known by their position; made before, so that the client has little to do.
+struct Pattern(Bytes);
+
+impl Pattern {
+    /// A lost, doubled or swapped frame does not fit it, since 251 divides no frame.
+    const PERIOD: usize = 251;
+
+    fn new(longest: usize) -> Self {
+        let byte = |position: usize| (position % Self::PERIOD) as u8;
+        Self((0..Self::PERIOD + longest).map(byte).collect())
+    }
+
+    fn at(&self, position: usize, length: usize) -> Bytes {
+        let begin = position % Self::PERIOD;
+        self.0.slice(begin..begin + length)
+    }
 }
 
 /// A pseudo-terminal whose far end sends back what it gets.
