@@ -60,6 +60,29 @@ pub(crate) struct Directories {
     pub(crate) runtime: PathBuf,
 }
 
+/// Bytes of a name in the path of a hook's socket, which may have 107 in all.
+const MAX_NAME: usize = 40;
+
+impl Directories {
+    /// What an exporter of this name keeps over restarts.
+    pub(crate) fn exporter(&self, name: &str) -> PathBuf {
+        self.state.join("exporters").join(paths::component(name))
+    }
+
+    /// Where hooks find the exporter. A long name is cut, and told apart by a hash.
+    fn hook_socket(&self, name: &str) -> PathBuf {
+        let mut file = paths::component(name);
+        if file.len() > MAX_NAME {
+            let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, name.as_bytes());
+            // ASCII alone.
+            file.truncate(MAX_NAME - 9);
+            file.push('-');
+            file.push_str(&id.simple().to_string()[..8]);
+        }
+        self.runtime.join("hooks").join(format!("{file}.sock"))
+    }
+}
+
 /// How clients come to an exporter.
 #[derive(Debug)]
 pub(crate) enum Way {
@@ -121,8 +144,7 @@ impl Exporter {
                 levels,
             },
         );
-        let component = paths::component(&name);
-        let state_dir = directories.state.join("exporters").join(&component);
+        let state_dir = directories.exporter(&name);
         let tree = Tree::build(plan, &state_dir, config.motd.clone());
         let span = tracing::info_span!("exporter", exporter = name);
         tree.start().instrument(span.clone()).await;
@@ -168,10 +190,7 @@ impl Exporter {
                 clients
             }
         };
-        let socket = directories
-            .runtime
-            .join("hooks")
-            .join(format!("{component}.sock"));
+        let socket = directories.hook_socket(&name);
         let setup = Setup {
             hooks: Hooks::new(config.hooks.clone(), tree.clone(), status, logs, socket),
             served,

@@ -248,8 +248,8 @@ async fn what_a_hook_of_the_lease_before_printed_is_not_for_the_next_one() {
     assert_eq!(first.message, "hello");
 }
 
-#[test]
-fn after_a_kill_the_next_start_makes_good_what_was_left_and_only_once() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_kill_the_next_start_makes_good_what_was_left_and_only_once() {
     let rig = Rig::new(BOTH);
     rig.touch("go");
     let mut daemon = rig.start();
@@ -264,6 +264,8 @@ fn after_a_kill_the_next_start_makes_good_what_was_left_and_only_once() {
         assert_eq!(afters, round - 1, "{}", rig.trace());
         let text = daemon.output.text();
         assert_eq!(text.contains("power off"), round == 2, "{text}");
+        let power = rig.connect().await.device("power").await.unwrap();
+        power.call("on", vec![]).await.unwrap();
         daemon.signal(Signal::TERM);
         assert_eq!(daemon.ended(SOON).code(), Some(0));
     }

@@ -34,7 +34,6 @@ impl Daemon {
                     tracing::info!(exporter = name, code, "The exporter has ended.");
                 }
                 self.exporters.set(&name, Served::Ended(code));
-                self.worst = self.worst.max(code);
             }
             (_, None) => self.died(name, &hosted),
         }
@@ -55,7 +54,6 @@ impl Daemon {
                 deaths,
                 "An exporter failed unexpectedly: given up."
             );
-            self.worst = self.worst.max(1);
             return;
         }
         let delay = Duration::from_secs(1 << (*deaths).min(5));
@@ -66,10 +64,11 @@ impl Daemon {
             "An exporter failed unexpectedly: starting it again."
         );
         let config = hosted.config.clone();
-        self.restarts.push(tokio::spawn(async move {
+        let restart = tokio::spawn(async move {
             sleep(delay).await;
             config
-        }));
+        });
+        self.restarts.push((name, restart));
     }
 
     pub(super) fn restart(&mut self, config: Arc<ExporterConfig>) {
@@ -84,7 +83,6 @@ impl Daemon {
             Ok(planned) => self.start_one(planned),
             Err(error) => {
                 tracing::error!(exporter = name, error, "Cannot be started again.");
-                self.worst = self.worst.max(1);
             }
         }
     }
@@ -92,13 +90,14 @@ impl Daemon {
 
 /// The next exporter whose wait is over; for ever without one. Cancel-safe.
 pub(super) async fn next_restart(
-    restarts: &mut Vec<JoinHandle<Arc<ExporterConfig>>>,
+    restarts: &mut Vec<(String, JoinHandle<Arc<ExporterConfig>>)>,
 ) -> Arc<ExporterConfig> {
     loop {
         if restarts.is_empty() {
             std::future::pending::<()>().await;
         }
-        let (config, at, _) = futures::future::select_all(restarts.iter_mut()).await;
+        let waits = restarts.iter_mut().map(|(_, wait)| wait);
+        let (config, at, _) = futures::future::select_all(waits).await;
         drop(restarts.swap_remove(at));
         // One that was aborted is not wanted any more.
         if let Ok(config) = config {

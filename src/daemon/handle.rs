@@ -77,8 +77,11 @@ pub(crate) enum Ask {
     Call(Call),
     /// Hold it back from leases for this reason, or not any more. A lease under way goes on.
     Hold(Option<String>, oneshot::Sender<Result<(), Status>>),
-    /// Stop as soon as there is no lease: its configuration has changed.
-    Retire,
+    /// Stop as soon as there is no lease: its configuration has changed, or is gone.
+    Retire {
+        /// The same exporter goes on with another configuration.
+        succeeded: bool,
+    },
     /// Rehearse a hook while the exporter is free. The channel gets what it prints, a line at a
     /// time, then its verdict.
     RunHook(Hook, mpsc::Sender<HookNews>),

@@ -23,6 +23,7 @@ use crate::{
     cli::Failure,
     config::ExporterConfig,
     exporter::{Directories, Exporter, Opening},
+    os::lock::Lock,
     telemetry::ClientLogs,
     tree::{Plan, Tree},
 };
@@ -146,6 +147,7 @@ pub(super) fn host(
         id,
         code: None,
     };
+    let thread = format!("rigd-{name}");
     let work = move || {
         // Whole, so that it is dropped with the thread.
         let mut last_word = last_word;
@@ -170,6 +172,13 @@ pub(super) fn host(
                     return 1;
                 }
             };
+            let _held = match Lock::take(&directories.exporter(&name)) {
+                Ok(held) => held,
+                Err(error) => {
+                    bound_tx.send(Err(Failure::Runtime(error.into()))).ok();
+                    return 1;
+                }
+            };
             bound_tx.send(Ok(())).ok();
             if go_rx.await.is_err() {
                 return 1;
@@ -190,9 +199,7 @@ pub(super) fn host(
         runtime.shutdown_background();
         last_word.code = Some(code);
     };
-    std::thread::Builder::new()
-        .name(format!("rigd-{name}"))
-        .spawn(work)?;
+    std::thread::Builder::new().name(thread).spawn(work)?;
     Ok((hosted, Starting { bound, go }))
 }
 

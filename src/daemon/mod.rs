@@ -92,7 +92,7 @@ pub(crate) fn run(setup: Setup) -> Result<(), Failure> {
             restarts: Vec::new(),
             next_id: 0,
             stop: Stop::default(),
-            worst: 0,
+            hurried: false,
             notify: Arc::new(Notify::from_env()),
         };
         daemon.start(loaded).await?;
@@ -103,7 +103,7 @@ pub(crate) fn run(setup: Setup) -> Result<(), Failure> {
             // Bounded by its grace and its cut.
             serving.await.ok();
         }
-        match daemon.worst {
+        match daemon.code() {
             0 => Ok(()),
             code => Err(Failure::Ended(code)),
         }
@@ -128,10 +128,12 @@ struct Daemon {
     then: BTreeMap<String, Then>,
     /// Deaths of a thread in a row.
     crashes: BTreeMap<String, u32>,
-    restarts: Vec<JoinHandle<Arc<ExporterConfig>>>,
+    /// Exporters whose thread died, until they are tried again.
+    restarts: Vec<(String, JoinHandle<Arc<ExporterConfig>>)>,
     next_id: u64,
     stop: Stop,
-    worst: u8,
+    /// Nothing was waited for at the end.
+    hurried: bool,
     notify: Arc<Notify>,
 }
 
@@ -183,6 +185,18 @@ impl Daemon {
         Ok(starting)
     }
 
+    /// The exit code: a failure that a restart may mend comes before one that it will not.
+    fn code(&self) -> u8 {
+        let ended = self.exporters.all().into_iter();
+        let codes = ended.filter_map(|(_, served)| match served {
+            Served::Ended(code) => Some(code),
+            Served::Running(_) => None,
+        });
+        let failed = |code: &u8| *code != 0;
+        let worst = codes.filter(failed).min().unwrap_or(0);
+        if self.hurried { 1 } else { worst }
+    }
+
     /// Starts one while others are served; what is wrong with it is told in the log.
     fn start_one(&mut self, planned: Planned) {
         let name = planned.config.metadata.name.clone();
@@ -199,7 +213,6 @@ impl Daemon {
             Err(error) => {
                 tracing::error!(exporter = name, %error, "No thread for it.");
                 self.exporters.set(&name, Served::Ended(1));
-                self.worst = self.worst.max(1);
             }
         }
     }
@@ -277,7 +290,7 @@ impl Daemon {
     /// A signal to stop. The third one is not discussed.
     fn stop(&mut self, signal: &'static str) -> bool {
         if self.stop.cut.is_cancelled() {
-            self.worst = self.worst.max(1);
+            self.hurried = true;
             return true;
         }
         if self.stop.begin.is_cancelled() {
@@ -293,7 +306,7 @@ impl Daemon {
             .map(|hosted| time_to_stop(&hosted.config));
         self.notify
             .extend(times.max().unwrap_or_default() + STOP_MARGIN);
-        for restart in self.restarts.drain(..) {
+        for (_, restart) in self.restarts.drain(..) {
             restart.abort();
         }
         self.stop.begin.cancel();

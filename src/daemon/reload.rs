@@ -35,6 +35,10 @@ impl Daemon {
             .map(|planned| planned.config.metadata.name.clone())
             .collect();
         let mut changes = Vec::new();
+        // Whoever waits to be started again is started anew, or not at all.
+        for (_, restart) in self.restarts.drain(..) {
+            restart.abort();
+        }
         for (name, _) in self.exporters.all() {
             if names.contains(&name) {
                 continue;
@@ -73,24 +77,23 @@ impl Daemon {
     /// Ends an exporter when it is free; tells when that is. None when there is nothing to end.
     async fn retire(&mut self, name: &str, then: Then) -> Option<String> {
         let hosted = self.hosted.get(name)?;
+        let succeeded = matches!(then, Then::Replace(_));
         self.then.insert(name.into(), then);
         if hosted.direct {
             hosted.stop.begin.cancel();
             return Some(", at once".into());
         }
-        let lease = hosted
-            .handle
-            .snapshot()
-            .await
-            .ok()
-            .and_then(|now| now.lease);
-        if hosted.handle.ask(Ask::Retire).await.is_err() && !hosted.handle.has_stopped() {
+        let now = hosted.handle.snapshot().await;
+        if hosted.handle.ask(Ask::Retire { succeeded }).await.is_err()
+            && !hosted.handle.has_stopped()
+        {
             // It does not answer: it would not end by itself either.
             hosted.stop.begin.cancel();
         }
-        Some(match lease {
-            Some(lease) => format!(", when the lease of '{}' ends", lease.client),
-            None => ", at once".into(),
+        Some(match now.map(|now| now.lease) {
+            Ok(Some(lease)) => format!(", when the lease of '{}' ends", lease.client),
+            Ok(None) => ", at once".into(),
+            Err(_) => ", when it answers again and is free".into(),
         })
     }
 }

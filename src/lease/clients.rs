@@ -25,6 +25,10 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long the former holder of a transferred lease is told why nothing works any more.
 const TRANSFERRED: Duration = Duration::from_secs(2);
 
+/// Sessions on their way out that are given time. A controller that changes its mind again and again
+/// does not fill the memory.
+const LEAVING: usize = 8;
+
 /// What a session is made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
@@ -200,6 +204,10 @@ impl Leases {
     fn leave(&mut self, reason: &str, notice: Duration) {
         let Some(serving) = self.now.take() else {
             return;
+        };
+        let notice = match self.leaving.len() < LEAVING {
+            true => notice,
+            false => Duration::ZERO,
         };
         serving.session.end(reason);
         // At once: what the next holder does is not for this one, whose connections last a while.

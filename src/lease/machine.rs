@@ -113,7 +113,7 @@ impl Machine {
             Event::Status(wanted) => self.status(wanted, &mut out),
             Event::Stop => self.stop(&mut out),
             Event::Hold(reason) => self.hold(reason, &mut out),
-            Event::Retire => self.retire(&mut out),
+            Event::Retire { succeeded } => self.retire(succeeded, &mut out),
             Event::Deadline(number) if number != self.deadline => {}
             event => self.work(event, &mut out),
         }
@@ -129,6 +129,7 @@ impl Machine {
         self.wanted = wanted;
         let wanted = self.wanted.clone();
         let named = |lease: &Lease| wanted.as_ref().is_some_and(|w| w.name == lease.name);
+        let phase = self.begun();
         match &mut self.state {
             State::Unknown { left } => {
                 let left = left.take();
@@ -139,9 +140,17 @@ impl Machine {
             | State::BeforeHook { lease }
             | State::Ready { lease } => match wanted {
                 Some(wanted) if wanted.name == lease.name => {
+                    let transferred = !lease.client.is_empty();
                     if wanted.client != lease.client {
                         lease.client.clone_from(&wanted.client);
-                        out.push(Effect::Transfer(wanted));
+                        out.push(Effect::Journal(Entry {
+                            lease: wanted.clone(),
+                            phase,
+                        }));
+                        // A name that comes late is no change of hands.
+                        if transferred {
+                            out.push(Effect::Transfer(wanted));
+                        }
                     }
                 }
                 _ => self.end(true, out),
@@ -230,6 +239,18 @@ impl Machine {
                 Event::EndSession,
             ) => self.end(false, out),
             (_, event) => self.wind_up(event, out),
+        }
+    }
+
+    /// How far the lease has come, before its end.
+    fn begun(&self) -> Phase {
+        match self.state {
+            State::Ready { .. }
+            | State::Preparing {
+                hook: Start::TakenUp,
+                ..
+            } => Phase::Ready,
+            _ => Phase::Before,
         }
     }
 

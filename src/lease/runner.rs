@@ -9,7 +9,7 @@
 //! With a link the controller says who holds the exporter. Without one the whole run is one lease:
 //! the runner itself plays the controller's part, answers at once, and clients never end it.
 
-use std::{collections::VecDeque, future::pending, sync::Arc};
+use std::{collections::VecDeque, future::pending};
 
 use rigd_driver::{KeyKind, KeyOwner};
 use rigd_proto::v1::ExporterStatus;
@@ -39,6 +39,7 @@ use crate::{
 mod asks;
 mod disk;
 mod effects;
+mod rehearsal;
 
 /// Events that wait for the machine. Each comes from something the machine asked for, one of a
 /// kind, or from the controller, which then waits.
@@ -73,7 +74,7 @@ pub(crate) struct Runner {
     clients: Clients,
     hooks: Hooks,
     safe_state: SafeState,
-    journal: Option<Journal>,
+    journal: Option<disk::Writer>,
     hold: Hold,
     /// Why it is held, as people said; a rehearsal holds it as well.
     held: Option<String>,
@@ -88,10 +89,12 @@ pub(crate) struct Runner {
     tasks: TaskTracker,
     /// Told once a client may act.
     ready: Option<oneshot::Sender<()>>,
+    /// What beforeLease has to say to the holder of this lease.
+    greeting: Option<String>,
     /// The holder's wish to end the lease was passed on.
     heard: bool,
     /// What people do under no lease.
-    people: Arc<KeyOwner>,
+    people: KeyOwner,
     rehearsal: Option<AbortOnDropHandle<()>>,
     /// Ends every wait.
     cut: CancellationToken,
@@ -137,7 +140,7 @@ impl Runner {
             clients: setup.clients,
             hooks: setup.hooks,
             safe_state: setup.safe_state,
-            journal: setup.journal,
+            journal: setup.journal.map(disk::Writer::new),
             hold: setup.hold,
             held,
             retiring: false,
@@ -150,8 +153,9 @@ impl Runner {
             deadline: None,
             tasks: TaskTracker::new(),
             ready: Some(ready),
+            greeting: None,
             heard: false,
-            people: Arc::new(KeyOwner::issue(KeyKind::Daemon)),
+            people: KeyOwner::issue(KeyKind::Daemon),
             rehearsal: None,
             cut,
         }
@@ -260,6 +264,12 @@ impl Runner {
                 _ => pending().await,
             }
         };
+        let broken = async {
+            match &mut self.link {
+                Some(link) => link.broken().await,
+                None => pending().await,
+            }
+        };
         let rehearsed = async {
             match &mut self.rehearsal {
                 Some(task) => drop(task.await),
@@ -292,6 +302,7 @@ impl Runner {
             // Nobody is there to read it.
             () = deserted => Next::Event(Event::FinalStatusRead),
             () = rehearsed => Next::Rehearsed,
+            () = broken => pending().await,
             Some(ask) = self.asks.recv() => Next::Ask(ask),
             Some(dial) = self.dials.recv() => Next::Dial(dial),
         }

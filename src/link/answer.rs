@@ -116,10 +116,22 @@ pub(crate) fn cause(status: &Status) -> String {
     }
 }
 
+/// What h2 and rustls say of calls whose connection is no more. Why it ended is known to the
+/// connection alone.
+const LOST: [&str; 2] = [
+    "stream closed because of a broken pipe",
+    "peer closed connection without sending TLS close_notify",
+];
+const CONNECTION_LOST: &str =
+    "the connection was lost: the server or something on the way closed it, or pings got no answer";
+
 /// An error with what is behind it, each thing said once.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut said = String::new();
     for text in sources(error).map(ToString::to_string) {
+        if LOST.iter().any(|lost| text.starts_with(lost)) {
+            return CONNECTION_LOST.to_owned();
+        }
         if said.contains(&text) || text == "transport error" {
             continue;
         }
@@ -275,5 +287,14 @@ mod tests {
             "{said}"
         );
         assert!(said.chars().count() < MAX_TEXT + 20);
+    }
+
+    #[test]
+    fn a_connection_that_is_no_more_is_told_without_the_words_of_libraries() {
+        for text in LOST {
+            let text = format!("{text}: https://docs.example/manual");
+            let status = Status::from_error(Box::new(std::io::Error::other(text.clone())));
+            assert_eq!(cause(&status), CONNECTION_LOST, "{text}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rigd_proto::v1::{GetReportResponse, controller_service_client::ControllerServiceClient};
@@ -24,6 +24,9 @@ use super::{
 };
 use crate::config::Endpoint;
 
+/// How long a rival is remembered.
+const RIVAL_SHOWN: Duration = Duration::from_secs(300);
+
 /// What a controller is: its address, and what it has told us by what it did.
 pub(super) struct Controller {
     pub(super) name: String,
@@ -40,6 +43,8 @@ pub(super) struct Controller {
     /// rises.
     pub(super) registered: watch::Sender<u64>,
     pub(super) health: watch::Sender<Health>,
+    /// When somebody took our place last, and how often.
+    rival: Mutex<Option<(Instant, u32)>>,
     /// An old controller: exporters can't release leases there. Kept for the life of the process.
     pub(super) no_release: AtomicBool,
     /// ReportStatus is unknown there, as of this registration.
@@ -126,6 +131,7 @@ impl Controller {
             outbox_changed: Notify::new(),
             registered: watch::Sender::new(0),
             health: watch::Sender::new(health),
+            rival: Mutex::default(),
             no_release: AtomicBool::new(false),
             no_reports: AtomicU64::new(0),
         }
@@ -149,8 +155,7 @@ impl Controller {
     }
 
     pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        // A thread that died while it held the lock left nothing half done.
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.outbox)
     }
 
     /// The number of this registration, 0 before the first.
@@ -160,10 +165,18 @@ impl Controller {
 
     /// Another one of the same name takes our place again and again.
     pub(super) fn rival(&self, times: u32) {
-        self.health.send_modify(|health| {
+        *lock(&self.rival) = Some((Instant::now(), times));
+    }
+
+    /// How the link does, for people.
+    pub(super) fn told(&self) -> Health {
+        let mut health = self.health.borrow().clone();
+        let rival = lock(&self.rival).filter(|(seen, _)| seen.elapsed() < RIVAL_SHOWN);
+        if let Some((_, times)) = rival {
             health.detail =
                 format!("another daemon runs as this exporter: it took our place {times} times");
-        });
+        }
+        health
     }
 
     pub(super) fn connected(&self) -> bool {
@@ -174,6 +187,11 @@ impl Controller {
         let known = self.no_reports.load(Ordering::Relaxed);
         known != 0 && known == self.registration()
     }
+}
+
+/// A thread that died while it held the lock left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The answer of a unary call, within `limit`.

@@ -116,12 +116,13 @@ impl Dialer {
             let (dialer, to) = (dialer.clone(), to.clone());
             async move { dialer.open(&to).await }
         });
-        self.http(endpoint).connect_with_connector_lazy(connector)
+        let http = self.0.options.apply(self.http(endpoint));
+        http.connect_with_connector_lazy(connector)
     }
 
-    /// One connection, made now and never again: who tunnels over it must learn that it was lost.
-    /// It fails once `cut` is cancelled: dropping the channel does not end a connection whose
-    /// server no longer reads. Cancel-safe.
+    /// One connection for one tunnel, made now and never again: whoever tunnels over it must learn
+    /// that it was lost. It fails once `cut` is cancelled: dropping the channel does not end a
+    /// connection whose server no longer reads. Cancel-safe.
     ///
     /// # Errors
     /// The phase that failed, and why.
@@ -138,7 +139,8 @@ impl Dialer {
             let lost = || ConnectError::new(Phase::Http, &to, "the connection was lost");
             std::future::ready(io.ok_or_else(lost))
         });
-        let channel = self.http(endpoint).connect_with_connector(connector).await;
+        let http = self.0.options.apply_to_tunnel(self.http(endpoint));
+        let channel = http.connect_with_connector(connector).await;
         channel.map_err(|error| {
             let reason = super::answer::chain(&error);
             ConnectError::new(Phase::Http, endpoint, reason)
@@ -155,7 +157,7 @@ impl Dialer {
             Some(authority) => origin(scheme, authority.clone()),
             None => endpoint.origin(scheme),
         };
-        options.apply(Http::from_static(NOWHERE)).origin(origin)
+        Http::from_static(NOWHERE).origin(origin)
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<Box<dyn Io>, ConnectError> {

@@ -43,6 +43,7 @@ pub(super) async fn run(controller: Arc<Controller>, events: mpsc::Sender<Event>
     let mut outage: Option<Instant> = None;
     loop {
         let mut connected = None;
+        let used = controller.identity.token().ok();
         let failed = match attend(&controller, &events, &mut connected, &mut outage).await {
             Ok(()) => return,
             Err(failed) => failed,
@@ -78,7 +79,11 @@ pub(super) async fn run(controller: Arc<Controller>, events: mpsc::Sender<Event>
             connected: false,
             detail: failed.text,
         });
-        sleep(delay).await;
+        // cancel-safe: both only wait. A new token is the cure of most refusals.
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = controller.identity.renewed(used.as_ref()), if is_refused => {}
+        }
     }
 }
 

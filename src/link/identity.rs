@@ -12,6 +12,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use prost_types::Timestamp;
 use rustix::fs::OFlags;
+use tokio::time::sleep;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataMap, MetadataValue},
@@ -25,6 +26,9 @@ use crate::{
 
 /// Largest token. Those of real issuers have a few KiB, and a server takes 8 to 16 KiB of headers.
 const MAX_TOKEN: u64 = 16 * 1024;
+
+/// Between two looks at the file of a refused token: whoever replaces it watches.
+const LOOK: Duration = Duration::from_secs(1);
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -144,6 +148,20 @@ impl Identity {
         match &self.0.token {
             Token::Fixed(token) => Ok(token.clone()),
             Token::File(path) => read_token(path),
+        }
+    }
+
+    /// Waits until there is another token than `used`; for ever where only a reload brings one.
+    /// Cancel-safe.
+    pub(crate) async fn renewed(&self, used: Option<&Secret>) {
+        if let Token::Fixed(_) = self.0.token {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(LOOK).await;
+            if self.token().is_ok_and(|token| Some(&token) != used) {
+                return;
+            }
         }
     }
 

@@ -33,7 +33,7 @@ const STABLE: Duration = Duration::from_secs(60);
 /// Longest wait while clients may be waiting too: theirs end after some 20 s.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Ends in a row after which it is no accident.
-const RIVALRY: u32 = 2;
+const RIVALRY: u32 = 3;
 
 /// A client that wants to come in.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(super) async fn run(
     events: mpsc::Sender<Event>,
     dials: mpsc::Sender<Dial>,
 ) {
-    let (mut backoff, mut rivals) = (Backoff::default(), Backoff::default());
+    let mut backoff = Backoff::default();
     let mut superseded = 0;
     let mut told = false;
     let mut registered = controller.registered.subscribe();
@@ -63,13 +63,11 @@ pub(super) async fn run(
             superseded = 0;
         }
         backoff.lasted(began.elapsed());
-        let delay = match outcome {
+        let mut delay = backoff.next(Trouble::Passing);
+        match outcome {
             Ok(()) => {
                 superseded += 1;
-                if superseded < RIVALRY {
-                    backoff.next(Trouble::Passing).min(LONGEST)
-                } else {
-                    let delay = rivals.next(Trouble::Refused);
+                if superseded >= RIVALRY {
                     tracing::error!(
                         lease,
                         again_in_s = delay.as_secs(),
@@ -78,15 +76,13 @@ pub(super) async fn run(
                         controller.name
                     );
                     controller.rival(superseded);
-                    sleep(delay).await;
-                    continue;
                 }
             }
             Err(failed) => {
                 tracing::debug!(lease, error = failed.text, "Not listening for clients.");
-                backoff.next(Trouble::Passing).min(LONGEST)
+                delay = delay.min(LONGEST);
             }
-        };
+        }
         // cancel-safe: both only wait.
         tokio::select! {
             () = sleep(delay) => {}

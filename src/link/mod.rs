@@ -137,7 +137,12 @@ impl Link {
     }
 
     /// Tells the controller a state, until it has heard it or a newer one.
-    pub(crate) fn report(&self, status: ExporterStatus, message: String) {
+    pub(crate) fn report(&mut self, status: ExporterStatus, message: String) {
+        if matches!(status, ExporterStatus::Available | ExporterStatus::Offline) {
+            // No lease any more: who is too old to be told which one is released would release the
+            // next.
+            self.releasing = None;
+        }
         self.controller.outbox().push(Report { status, message });
         self.controller.outbox_changed.notify_waiters();
     }
@@ -161,9 +166,18 @@ impl Link {
         self.releasing = Some(spawn(task));
     }
 
+    /// Waits for the end of what only ends by a mistake of ours, and passes its panic on: without
+    /// these tasks the exporter would be deaf and say that all is well. Cancel-safe.
+    pub(crate) async fn broken(&mut self) {
+        match self.tasks.join_next().await {
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => std::future::pending().await,
+        }
+    }
+
     /// For people.
     pub(crate) fn snapshot(&self, tunnels: usize) -> LinkSnapshot {
-        let health = self.controller.health.borrow().clone();
+        let health = self.controller.told();
         LinkSnapshot {
             endpoint: self.controller.endpoint.to_string(),
             connected: health.connected,

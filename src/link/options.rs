@@ -9,7 +9,10 @@ use http::uri::Authority;
 use rustls::pki_types::ServerName;
 use tonic::transport::Endpoint;
 
-use crate::config::GrpcOption;
+use crate::{
+    config::GrpcOption,
+    transport::{CONNECTION_WINDOW, MAX_FRAME, STREAM_WINDOW},
+};
 
 /// Upstream pings every 20 s, also without calls.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -22,14 +25,12 @@ const MIN_KEEPALIVE_MS: i64 = 1000;
 /// gRPC's way to say never.
 const NEVER_MS: i64 = i32::MAX as i64;
 
-/// Flow-control window of one stream: 26 MB/s over a 20 ms path. Filled with 1-byte messages (8 bytes
-/// with framing) it holds 65 536 frames, which cost 16.3 MB of the budget below.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// Flow-control window of a connection. Half of it is h2's budget for unread tiny frames, on the
-/// side of a client too: a stalled stream must not end its connection.
-const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
-/// Frames carry the 64 KiB messages of the peers in one piece.
-const MAX_FRAME: u32 = 128 * 1024;
+/// Flow-control window of the one stream that a tunnel is. All streams of a client share it, so it
+/// has to be larger than theirs: an upload that fills its own leaves room for key strokes. The
+/// smallest message that a client causes is a frame of HTTP/2 without payload, 9 bytes and 7 for
+/// framing: of these it holds 131 072, which cost 31.5 MB of h2's budget of 33.5 MB (half of
+/// [`CONNECTION_WINDOW`]).
+const TUNNEL_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// Options that change nothing that could be noticed here: there is one address at a time, and
 /// pings and retries are not limited in the first place.
@@ -160,7 +161,14 @@ impl ChannelOptions {
         Ok(true)
     }
 
-    /// Sets a channel up. Its connection is our own business, so there is no time-out for it.
+    /// As [`apply`](Self::apply), for a connection that carries one tunnel and nothing else.
+    pub(crate) fn apply_to_tunnel(&self, endpoint: Endpoint) -> Endpoint {
+        let endpoint = self.apply(endpoint);
+        endpoint.initial_stream_window_size(TUNNEL_WINDOW)
+    }
+
+    /// Sets a channel up. Its connection is our own business, so there is no time-out for it. The
+    /// windows are those of our servers: h2 has the same budget on the side of a client.
     pub(crate) fn apply(&self, endpoint: Endpoint) -> Endpoint {
         let mut endpoint = endpoint
             .initial_stream_window_size(STREAM_WINDOW)

@@ -53,7 +53,9 @@ async fn attempt(controller: &Controller, lease: &str) -> Result<(), Failed> {
                     answer = status.message(),
                     "The controller does not let exporters release leases: telling it by the status."
                 );
-                controller.no_release.store(true, Ordering::Relaxed);
+                // A token that is not accepted for a moment says nothing about age.
+                let lasting = matches!(status.code(), Code::Unimplemented | Code::InvalidArgument);
+                controller.no_release.fetch_or(lasting, Ordering::Relaxed);
             }
             Err(status) => return Err(status.into()),
         }

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use tonic::Code;
 
 use super::{
+    answer::Answer,
     backoff::{Backoff, Trouble},
     controller::{Controller, Failed, within},
     outbox::Report,
@@ -16,9 +17,12 @@ use super::{
 /// order.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
+/// Refusals in a row after which a state is not told any more: what follows it must be.
+const REFUSALS: u32 = 5;
+
 /// Runs for as long as the link.
 pub(super) async fn run(controller: Arc<Controller>) {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut refused) = (Backoff::default(), 0);
     let mut registered = controller.registered.subscribe();
     loop {
         // Nothing is told to a controller that does not know us yet.
@@ -33,11 +37,22 @@ pub(super) async fn run(controller: Arc<Controller>) {
         };
         match tell(&controller, &report).await {
             Ok(()) => {
-                backoff = Backoff::default();
+                (backoff, refused) = (Backoff::default(), 0);
                 controller.outbox().done(&report);
                 controller.outbox_changed.notify_waiters();
             }
+            Err(failed) if failed.answer != Answer::Passing && refused == REFUSALS => {
+                let status = report.status.as_str_name();
+                tracing::warn!(
+                    status,
+                    error = failed.text,
+                    "The controller refuses this status for good."
+                );
+                refused = 0;
+                controller.outbox().done(&report);
+            }
             Err(failed) => {
+                refused += u32::from(failed.answer != Answer::Passing);
                 let status = report.status.as_str_name();
                 tracing::debug!(status, error = failed.text, "The controller has not heard.");
                 registered.mark_unchanged();

@@ -20,4 +20,5 @@ pub mod unix;
 
 pub use connection::Connection;
 pub use passphrase::Passphrase;
+pub(crate) use serve::{CONNECTION_WINDOW, MAX_FRAME, STREAM_WINDOW};
 pub use serve::{Shutdown, serve};

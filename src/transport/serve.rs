@@ -28,13 +28,13 @@ use super::{Connection, Passphrase, killable::Killable};
 /// Flow-control window of one stream. With 1-byte messages (8 bytes with framing) it holds 65 536
 /// unread frames, which cost 16.3 MB of the budget below: one stalled stream never ends its
 /// connection. It still carries 25 MB/s over a 20 ms path.
-const STREAM_WINDOW: u32 = 512 * 1024;
+pub(crate) const STREAM_WINDOW: u32 = 512 * 1024;
 /// Flow-control window of a connection. Half of it is h2's budget for unread tiny frames (32 MiB):
 /// twice what a stalled stream takes, since frames that wait only for their task to run count too,
 /// 4000 of a single read.
-const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+pub(crate) const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// Frames carry the 64 KiB messages of the peers in one piece.
-const MAX_FRAME: u32 = 128 * 1024;
+pub(crate) const MAX_FRAME: u32 = 128 * 1024;
 /// Streams of one connection. Consoles, log readers and transfers of one client stay far below.
 const MAX_STREAMS: u32 = 1024;
 /// How long a cut connection may take to notice.

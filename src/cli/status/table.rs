@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use rigd_proto::control::v1::{Busy, Exporter, Health, Instance, StatusResponse};
 
+/// What the daemon says of a link that is well.
+const CONNECTED: &str = "connected";
 /// Between two columns.
 const GAP: &str = "  ";
 
@@ -108,6 +110,10 @@ fn notes(exporter: &Exporter, detail: Detail) -> Vec<String> {
     let told = detail == Detail::All || !well.contains(&exporter.state.as_str());
     if told && !exporter.message.is_empty() {
         notes.push(plain(&exporter.message));
+    }
+    let link = exporter.link.as_ref().filter(|link| link.connected);
+    if let Some(link) = link.filter(|link| link.detail != CONNECTED) {
+        notes.push(plain(&link.detail));
     }
     if !exporter.hold.is_empty() {
         notes.push(format!("held: {}", plain(&exporter.hold)));
@@ -233,7 +239,7 @@ mod tests {
                         name: "lease-7".into(),
                         client: "ann".into(),
                     }),
-                    link: Some(link(true, "listening", 2)),
+                    link: Some(link(true, "another daemon runs as this exporter", 2)),
                     retiring: true,
                     instances: vec![
                         instance("", Health::Ready, ""),
@@ -280,6 +286,7 @@ mod tests {
         let wanted = "\
 EXPORTER  STATE                LEASE           LINK
 board-1   leased               lease-7 by ann  grpc.lab:8082, 2 tunnels
+  another daemon runs as this exporter
   its configuration has changed: stops at the end of the lease
   dutlink.console  serial  absent: no such file\\u{1b}[2J
   dutlink.storage  serial  ready, busy: write since 12 s

@@ -64,7 +64,7 @@ async fn exporter(mut queue: mpsc::Receiver<Ask>, holder: Holder) {
                     call.reply.send(Ok(item)).await.ok();
                 }
             }
-            Ask::Retire => {}
+            Ask::Retire { .. } => {}
             Ask::RunHook(_, news) if leased => {
                 let status = Status::failed_precondition("leased by ann");
                 news.send(HookNews::Refused(status)).await.ok();

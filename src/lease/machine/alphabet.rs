@@ -103,8 +103,8 @@ pub enum Event {
     EndSession,
     /// safeState is over, well or not.
     SafeStateDone,
-    /// The instances have forgotten the lease.
-    Quiet,
+    /// The instances have forgotten this lease.
+    Quiet(String),
     /// The client has read the final status.
     FinalStatusRead,
     /// The controller answered the release of this lease, whatever it said.
@@ -113,8 +113,11 @@ pub enum Event {
     Deadline(u64),
     /// Hold the exporter back from leases for this reason, or not any more.
     Hold(Option<String>),
-    /// Stop as soon as there is no lease.
-    Retire,
+    /// Stop as soon as there is no lease. With a successor that takes up what is left.
+    Retire {
+        /// Another process or thread serves the exporter next.
+        succeeded: bool,
+    },
     /// Stop; the second one cuts a hook short.
     Stop,
 }
@@ -143,7 +146,7 @@ pub enum Effect {
     /// Run safeState under the hook key; answer `SafeStateDone`.
     RunSafeState,
     /// Revoke the hook key and make the instances forget the lease; answer `Quiet`.
-    Forget,
+    Forget(Lease),
     /// Close the session and its tunnels, stop listening.
     CloseSession,
     /// Ask the controller to release the lease; answer `ReleaseAnswered`.

@@ -23,6 +23,8 @@ pub struct Ending {
     pub inherited: bool,
     /// The client has read the final status.
     pub read: bool,
+    /// What it is warned of with that status.
+    pub warning: Option<String>,
 }
 
 impl Ending {
@@ -34,6 +36,7 @@ impl Ending {
             verdict: Verdict::Well,
             inherited: false,
             read: false,
+            warning: None,
         }
     }
 
@@ -62,9 +65,10 @@ pub enum Verdict {
 impl Machine {
     /// The lease ends: nothing of the client acts from here on.
     pub(super) fn end(&mut self, over: bool, out: &mut Vec<Effect>) {
-        let (lease, hook_runs) = match &self.state {
-            State::BeforeHook { lease } => (lease.clone(), true),
-            State::Preparing { lease, .. } | State::Ready { lease } => (lease.clone(), false),
+        let (lease, hook_runs, begun) = match &self.state {
+            State::BeforeHook { lease } => (lease.clone(), true, true),
+            State::Preparing { lease, hook, .. } => (lease.clone(), false, *hook != Start::Fresh),
+            State::Ready { lease } => (lease.clone(), false, true),
             _ => return,
         };
         let reason = match (over, self.stopping) {
@@ -78,8 +82,11 @@ impl Machine {
             out.push(Effect::CutHook(HOOK_GRACE));
             self.arm(HOOK_GRACE + HOOK_MARGIN, out);
             self.state = State::Interrupting(ending);
-        } else {
+        } else if begun {
             self.after_hook(ending, out);
+        } else {
+            // Neither the hook nor the client did anything that afterLease could undo.
+            self.safe_state(ending, out);
         }
     }
 
@@ -124,7 +131,7 @@ impl Machine {
     }
 
     fn quiet(&mut self, ending: Ending, out: &mut Vec<Effect>) {
-        out.push(Effect::Forget);
+        out.push(Effect::Forget(ending.lease.clone()));
         self.arm(INSTANCES, out);
         self.state = State::Quiet(ending);
     }
@@ -132,7 +139,8 @@ impl Machine {
     fn linger(&mut self, ending: Ending, out: &mut Vec<Effect>) {
         if ending.verdict == Verdict::Well {
             // For the client alone: the controller hears of it when the lease is released.
-            let text = "Available for new lease".into();
+            let text = ending.warning.clone();
+            let text = text.unwrap_or_else(|| "Available for new lease".into());
             out.push(Effect::Show(ExporterStatus::Available, text));
         }
         self.arm(LINGER, out);
@@ -140,7 +148,9 @@ impl Machine {
     }
 
     pub(super) fn release(&mut self, ending: Ending, out: &mut Vec<Effect>) {
-        out.push(Effect::CloseSession);
+        if !ending.inherited {
+            out.push(Effect::CloseSession);
+        }
         let over = ending.over;
         let lease = ending.lease.clone();
         self.state = State::Releasing(ending);
@@ -211,7 +221,10 @@ impl Machine {
                 let ending = ending.clone();
                 self.quiet(ending, out);
             }
-            (State::Quiet(ending), Event::Quiet | Event::Deadline(_)) => {
+            (State::Quiet(ending), event @ (Event::Quiet(_) | Event::Deadline(_))) => {
+                if matches!(&event, Event::Quiet(name) if *name != ending.lease.name) {
+                    return;
+                }
                 let ending = ending.clone();
                 if ending.inherited {
                     // No client of this process is there to read anything.
@@ -280,6 +293,8 @@ impl Machine {
             (Outcome::Failed(text), OnFailure::Warn) => {
                 let text = format!("[HOOK_WARNING] afterLease hook warning: {text}");
                 self.tell(ExporterStatus::AfterLeaseHook, &text, out);
+                // Clients look for it beside the final status.
+                ending.warning = Some(text);
             }
             (Outcome::Failed(text), failure) => {
                 let exit = failure == OnFailure::Exit;

@@ -54,8 +54,21 @@ impl Machine {
         }
     }
 
-    pub(super) fn retire(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn retire(&mut self, succeeded: bool, out: &mut Vec<Effect>) {
         self.retiring = true;
+        if let State::Unknown {
+            left: left @ Some(_),
+        } = &mut self.state
+        {
+            if succeeded {
+                // The journal stands: the successor takes the lease up, or makes good what it left.
+                self.leave(0, out);
+            } else {
+                let left = left.take();
+                self.stop_unknown(left, out);
+            }
+            return;
+        }
         if matches!(self.state, State::Available | State::Unknown { left: None }) {
             self.leave(0, out);
         }

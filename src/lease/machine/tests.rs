@@ -24,6 +24,8 @@ struct World {
     unreleased: Option<String>,
     reports: Vec<ExporterStatus>,
     held: bool,
+    /// What is left behind is for a successor.
+    succeeded: bool,
     left: Option<u8>,
 }
 
@@ -117,9 +119,9 @@ impl World {
                 assert!(!self.client_key, "safeState with a live client key");
                 self.answers.push(Event::SafeStateDone);
             }
-            Effect::Forget => {
+            Effect::Forget(lease) => {
                 assert!(!self.client_key);
-                self.answers.push(Event::Quiet);
+                self.answers.push(Event::Quiet(lease.name));
             }
             Effect::CloseSession => {
                 assert!(!self.client_key);
@@ -133,7 +135,11 @@ impl World {
                     .journal
                     .as_ref()
                     .is_none_or(|entry| entry.phase == Phase::Done);
-                assert!(done, "something is left behind: {:?}", self.journal);
+                assert!(
+                    done || self.succeeded,
+                    "something is left behind: {:?}",
+                    self.journal
+                );
                 self.left = Some(code);
             }
         }
@@ -148,7 +154,7 @@ enum Move {
     Read,
     Stop,
     Hold(bool),
-    Retire,
+    Retire(bool),
     /// One of the answers that are due.
     Answer(prop::sample::Index),
     /// A hook that is due fails, when there is one.
@@ -165,7 +171,7 @@ fn a_move() -> impl Strategy<Value = Move> {
         1 => Just(Move::Read),
         1 => Just(Move::Stop),
         1 => any::<bool>().prop_map(Move::Hold),
-        1 => Just(Move::Retire),
+        1 => any::<bool>().prop_map(Move::Retire),
         9 => any::<prop::sample::Index>().prop_map(Move::Answer),
         2 => Just(Move::HookFails),
         2 => Just(Move::Deadline),
@@ -236,7 +242,11 @@ fn play(policy: Policy, moves: &[Move]) -> (Machine, World) {
                 world.held = *held;
                 world.tell(&mut machine, Event::Hold(reason));
             }
-            Move::Retire => world.tell(&mut machine, Event::Retire),
+            Move::Retire(succeeded) => {
+                world.succeeded = *succeeded && matches!(machine.state(), State::Unknown { .. });
+                let succeeded = *succeeded;
+                world.tell(&mut machine, Event::Retire { succeeded });
+            }
             Move::Answer(which) if !world.answers.is_empty() => {
                 let answer = world.answers.remove(which.index(world.answers.len()));
                 world.tell(&mut machine, answer);
@@ -356,7 +366,7 @@ fn a_lease_with_both_hooks_tells_the_known_texts_in_order() {
         Event::HookEnded(Hook::Before, Outcome::Done),
         Event::EndSession,
         Event::HookEnded(Hook::After, Outcome::Done),
-        Event::Quiet,
+        Event::Quiet("one".into()),
         Event::FinalStatusRead,
         Event::Status(None),
     ] {
@@ -384,7 +394,7 @@ fn a_lease_with_both_hooks_tells_the_known_texts_in_order() {
 fn a_lease_that_its_client_does_not_end_is_released_after_a_farewell() {
     let mut machine = ready(Policy::default());
     machine.step(Event::EndSession);
-    machine.step(Event::Quiet);
+    machine.step(Event::Quiet("one".into()));
     let effects = machine.step(Event::FinalStatusRead);
     let [Effect::Arm(number, FAREWELL)] = effects[..] else {
         panic!("{effects:?}");
@@ -460,7 +470,7 @@ fn a_change_of_the_name_is_an_end_and_a_start() {
     let mut machine = ready(Policy::default());
     let effects = machine.step(Event::Status(Some(a_lease("two"))));
     assert!(effects.contains(&Effect::RevokeClient("the lease has ended")));
-    machine.step(Event::Quiet);
+    machine.step(Event::Quiet("one".into()));
     let effects = machine.step(Event::FinalStatusRead);
     assert!(effects.contains(&Effect::CloseSession));
     assert!(
@@ -482,8 +492,61 @@ fn a_change_of_the_client_is_a_transfer() {
         ..a_lease("one")
     };
     let effects = machine.step(Event::Status(Some(other.clone())));
-    assert_eq!(effects, [Effect::Transfer(other.clone())]);
+    let journal = Effect::Journal(Entry {
+        lease: other.clone(),
+        phase: Phase::Ready,
+    });
+    assert_eq!(effects, [journal, Effect::Transfer(other.clone())]);
     assert_eq!(machine.state(), &State::Ready { lease: other });
+}
+
+#[test]
+fn the_warning_of_after_lease_stands_beside_the_final_status() {
+    let mut machine = ready(Policy {
+        after: hook(OnFailure::Warn),
+        ..Policy::default()
+    });
+    machine.step(Event::EndSession);
+    let failed = Outcome::Failed("Hook failed with exit code 3".into());
+    machine.step(Event::HookEnded(Hook::After, failed));
+    let effects = machine.step(Event::Quiet("one".into()));
+    let text = "[HOOK_WARNING] afterLease hook warning: Hook failed with exit code 3";
+    assert!(told(&effects).contains(&(true, ExporterStatus::Available, text)));
+}
+
+#[test]
+fn a_lease_that_ends_before_anything_was_done_runs_no_hook() {
+    let mut machine = Machine::new(
+        Policy {
+            after: hook(OnFailure::Warn),
+            ..Policy::default()
+        },
+        None,
+    );
+    machine.step(Event::Status(Some(a_lease("one"))));
+    let effects = machine.step(Event::Status(None));
+    assert!(
+        effects.contains(&Effect::Forget(a_lease("one"))),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn one_that_is_replaced_before_the_controller_has_spoken_leaves_the_journal_to_its_successor() {
+    for (succeeded, wanted) in [(true, "Stopped"), (false, "AfterHook")] {
+        let left = Entry {
+            lease: a_lease("one"),
+            phase: Phase::Ready,
+        };
+        let policy = Policy {
+            after: hook(OnFailure::Warn),
+            ..Policy::default()
+        };
+        let mut machine = Machine::new(policy, Some(left));
+        machine.step(Event::Retire { succeeded });
+        let state = format!("{:?}", machine.state());
+        assert!(state.starts_with(wanted), "{state}");
+    }
 }
 
 #[test]

@@ -2,26 +2,20 @@
 
 use futures::StreamExt;
 use rigd_driver::{Instance, Key};
-use rigd_proto::v1::LogSource;
 use serde_json::Value;
 use std::sync::Arc;
-use tokio::sync::mpsc;
-use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tracing::Instrument;
 
 use super::{Runner, disk};
 use crate::{
-    daemon::handle::{Ask, Call, HookNews, InstanceSnapshot, Snapshot},
+    daemon::handle::{Ask, Call, InstanceSnapshot, Snapshot},
     lease::{
         hold::MAX_REASON,
-        machine::{Event, Hook, Lease, Outcome, State},
+        machine::{Event, Lease, State},
     },
-    session::{LogReader, status_of},
+    session::status_of,
 };
-
-/// Why the exporter takes no lease while a hook is tried out.
-const REHEARSAL: &str = "a hook is being rehearsed";
 
 impl Runner {
     pub(super) async fn answer(&mut self, ask: Ask) {
@@ -35,16 +29,16 @@ impl Runner {
                 let result = self.hold(reason).await;
                 reply.send(result).ok();
             }
-            Ask::Retire => {
+            Ask::Retire { succeeded } => {
                 self.retiring = true;
-                self.tell(Event::Retire).await;
+                self.tell(Event::Retire { succeeded }).await;
             }
             Ask::RunHook(kind, news) => self.rehearse(kind, news).await,
         }
     }
 
     /// The lease that begins, lasts or ends. None for the one that a run without a controller is.
-    fn lease(&self) -> Option<Lease> {
+    pub(super) fn lease(&self) -> Option<Lease> {
         self.link.as_ref()?;
         match self.machine.state() {
             State::Preparing { lease, .. }
@@ -97,7 +91,11 @@ impl Runner {
             let reply = call.reply.clone();
             let error = match (refused, instance) {
                 (Some(refused), _) => Some(refused),
-                (None, Some(instance)) => carry_out(instance, key, call).await.err(),
+                // cancel-safe: a call that is dropped is cancelled where the hardware allows it.
+                (None, Some(instance)) => tokio::select! {
+                    done = carry_out(instance, key, call) => done.err(),
+                    () = reply.closed() => None,
+                },
                 (None, None) => Some(Status::not_found(format!(
                     "no instrument '{}'; `rigd status --all` lists them",
                     call.path
@@ -135,81 +133,6 @@ impl Runner {
             ))
         })
     }
-
-    async fn rehearse(&mut self, kind: Hook, news: mpsc::Sender<HookNews>) {
-        let refused = match (&self.link, self.machine.state(), &self.rehearsal) {
-            (_, _, Some(_)) => Some("a hook is being rehearsed already".to_owned()),
-            (None, ..) => Some(
-                "served without a controller: its hooks run at its start and at its stop"
-                    .to_owned(),
-            ),
-            (_, State::Available, None) => None,
-            _ => match self.lease() {
-                Some(lease) => Some(format!(
-                    "leased to '{}' (lease {})",
-                    lease.client, lease.name
-                )),
-                None => Some("it is not available yet".to_owned()),
-            },
-        };
-        if let Some(text) = refused {
-            let refused = HookNews::Refused(Status::failed_precondition(text));
-            news.send(refused).await.ok();
-            return;
-        }
-        self.tell(Event::Hold(Some(REHEARSAL.into()))).await;
-        let tree = self.served.tree.clone();
-        let lines = self.served.logs.collector();
-        let lease = Lease {
-            name: "rehearsal".into(),
-            client: String::new(),
-        };
-        let hook = self.hooks.start(kind, &lease).await;
-        let work = async move {
-            tree.lease_start().await;
-            show(hook, lines, &news).await;
-            tree.lease_end().await;
-        };
-        self.rehearsal = Some(AbortOnDropHandle::new(tokio::spawn(work.in_current_span())));
-    }
-}
-
-/// Passes on what a hook prints, and its verdict.
-async fn show(
-    hook: impl Future<Output = Outcome>,
-    mut lines: LogReader,
-    news: &mpsc::Sender<HookNews>,
-) {
-    let mut hook = std::pin::pin!(hook);
-    let printed = |line: crate::session::LogLine| {
-        let of_hook = matches!(
-            line.source,
-            LogSource::BeforeLeaseHook | LogSource::AfterLeaseHook
-        );
-        of_hook.then_some(HookNews::Line(line.message))
-    };
-    let outcome = loop {
-        // cancel-safe: the hook is pinned outside, a reader's next line is not lost.
-        tokio::select! {
-            outcome = &mut hook => break outcome,
-            Some(line) = lines.next() => {
-                if let Some(line) = printed(line) {
-                    // Whoever watched may have gone: the hook goes on.
-                    news.send(line).await.ok();
-                }
-            }
-        }
-    };
-    while let Some(line) = lines.take() {
-        if let Some(line) = printed(line) {
-            news.send(line).await.ok();
-        }
-    }
-    let verdict = match outcome {
-        Outcome::Done => Ok(()),
-        Outcome::Failed(text) => Err(text),
-    };
-    news.send(HookNews::Ended(verdict)).await.ok();
 }
 
 /// The call of a person; of either kind.

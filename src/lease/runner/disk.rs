@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{task::JoinHandle, time::timeout};
 
 use crate::lease::{hold::Hold, journal::Journal, machine::Entry};
 
@@ -32,12 +32,52 @@ pub(super) async fn read(journal: Journal) -> Option<Entry> {
         })
 }
 
-pub(super) async fn write(journal: Journal, entry: Entry) {
-    if let Err(error) = within(move || journal.write(&entry)).await {
-        tracing::error!(
-            error,
-            "The journal cannot be written: a crash would not be made good."
-        );
+/// Writes the journal, one entry at a time: a disk that hangs holds one thread and not one for each
+/// entry, and is waited for once.
+#[derive(Debug)]
+pub(super) struct Writer {
+    journal: Journal,
+    unanswered: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Writer {
+    pub(super) fn new(journal: Journal) -> Self {
+        Self {
+            journal,
+            unanswered: None,
+        }
+    }
+
+    /// When this returns the entry is on the disk, or the log says that it is not.
+    pub(super) async fn write(&mut self, entry: Entry) {
+        if let Err(error) = self.attempt(entry).await {
+            tracing::error!(
+                error,
+                "The journal cannot be written: a crash would not be made good."
+            );
+        }
+    }
+
+    async fn attempt(&mut self, entry: Entry) -> Result<(), String> {
+        if self
+            .unanswered
+            .take_if(|write| write.is_finished())
+            .is_none()
+            && self.unanswered.is_some()
+        {
+            return Err("the disk still does not answer".into());
+        }
+        let journal = self.journal.next();
+        let mut write = tokio::task::spawn_blocking(move || journal.write(&entry));
+        match timeout(LIMIT, &mut write).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(error.to_string()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => {
+                self.unanswered = Some(write);
+                Err("the disk does not answer".into())
+            }
+        }
     }
 }
 

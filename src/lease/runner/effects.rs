@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use rigd_driver::{KeyKind, KeyOwner};
 use rigd_proto::v1::ExporterStatus;
 
-use super::{Runner, disk};
+use super::Runner;
 use crate::lease::machine::{Effect, Event, Lease};
 
 /// How long a stop that is cut short may still take to sign off: a controller that does not hear of
@@ -17,8 +18,8 @@ impl Runner {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Journal(entry) => {
-                if let Some(journal) = &self.journal {
-                    disk::write(journal.next(), entry).await;
+                if let Some(journal) = &mut self.journal {
+                    journal.write(entry).await;
                 }
                 None
             }
@@ -27,7 +28,7 @@ impl Runner {
                 None
             }
             Effect::Report(status, text) => {
-                if let Some(link) = &self.link {
+                if let Some(link) = &mut self.link {
                     link.report(status, text);
                 }
                 None
@@ -56,9 +57,17 @@ impl Runner {
                     client = lease.client,
                     "Lease transferred."
                 );
+                // Clients on their way were sent by the former holder. Those that are still with the
+                // controller cannot be told from those of the new one.
+                while let Ok(dial) = self.dials.try_recv() {
+                    self.clients.dial(dial);
+                }
                 // Neither sees what the other does.
                 self.served.logs.new_epoch();
                 self.clients.transfer(&lease.name);
+                if let Some(greeting) = &self.greeting {
+                    self.clients.greet(greeting);
+                }
                 self.heard = false;
                 self.leased(Some(&lease));
                 None
@@ -85,12 +94,12 @@ impl Runner {
                 });
                 None
             }
-            Effect::Forget => {
+            Effect::Forget(lease) => {
                 self.hooks.end();
                 let tree = self.served.tree.clone();
                 self.spawn(async move {
                     tree.lease_end().await;
-                    Event::Quiet
+                    Event::Quiet(lease.name)
                 });
                 None
             }
@@ -119,8 +128,9 @@ impl Runner {
     fn show(&mut self, status: ExporterStatus, text: String) {
         // Clients must find the greeting of the hook when they are let in.
         if status == ExporterStatus::LeaseReady {
-            if let Some(greeting) = self.hooks.greeting() {
-                self.clients.greet(&greeting);
+            self.greeting = self.hooks.greeting();
+            if let Some(greeting) = &self.greeting {
+                self.clients.greet(greeting);
             }
             if let Some(ready) = self.ready.take() {
                 // Whoever does not listen is not interested.
@@ -140,7 +150,11 @@ impl Runner {
                 .set(ExporterStatus::Available, "A lease begins");
         }
         self.clients.open(&lease.name);
+        self.greeting = None;
         self.heard = false;
+        // What a person began while the exporter was free is not to run into the lease.
+        self.people.revoke("a lease begins");
+        self.people = KeyOwner::issue(KeyKind::Daemon);
         self.leased(Some(&lease));
         let tree = self.served.tree.clone();
         self.spawn(async move {
@@ -157,10 +171,12 @@ impl Runner {
     }
 
     async fn leave(&mut self) {
-        if let Some(rehearsal) = self.rehearsal.take() {
-            rehearsal.abort();
-        }
         let (link, cut) = (self.link.take(), self.cut.clone());
+        // cancel-safe: a rehearsal that is dropped is killed with its group.
+        tokio::select! {
+            () = self.end_rehearsal() => {}
+            () = cut.cancelled() => {}
+        }
         let clients = &self.clients;
         let leave = async {
             if let Some(link) = link {

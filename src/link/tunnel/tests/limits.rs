@@ -63,6 +63,30 @@ async fn a_reader_that_stops_stops_the_far_side() {
     assert_gone(&tunnels, &router).await;
 }
 
+/// Nothing ends while a tunnel stands still that is full of the smallest frames a client causes.
+#[tokio::test]
+async fn a_window_of_small_frames_is_within_the_budget_of_h2() {
+    let mut router = Router::start().await;
+    let (tunnels, mut incoming) = tunnels();
+    let (mut io, call) = dial(&tunnels, &mut incoming, &mut router).await;
+    // A frame of HTTP/2 without payload.
+    let smallest: &'static [u8] = &[0; 9];
+    let mut sent = 0;
+    while timeout(STALLED, call.data(smallest)).await.is_ok() {
+        sent += smallest.len();
+        // Else several go into one frame of the router.
+        tokio::task::yield_now().await;
+    }
+    // With 7 bytes each for framing.
+    assert!(sent / 9 * 16 >= 2 * 1024 * 1024, "only {sent} bytes");
+    drop(call);
+    let mut read = Vec::new();
+    io.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read.len(), sent);
+    drop(io);
+    assert_gone(&tunnels, &router).await;
+}
+
 /// Neither the task that hands over the last frames nor the connection outlives its time.
 #[tokio::test]
 async fn a_router_that_never_reads_is_left_after_all() {

@@ -25,7 +25,7 @@ use tonic::{
 };
 
 use super::super::{Connect, ConnectError, Endpoint, Phase, RouterClient};
-use crate::transport::killable::Killable;
+use crate::{link::options::ChannelOptions, transport::killable::Killable};
 
 /// Long enough for a loaded machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -195,7 +195,7 @@ pub(super) async fn until(what: &str, mut done: impl FnMut() -> bool) {
         .unwrap_or_else(|_| panic!("{what}"));
 }
 
-/// Connects without TLS.
+/// Connects without TLS, with the windows of a real one.
 #[derive(Debug)]
 pub(super) struct Plain;
 
@@ -214,8 +214,8 @@ impl Connect for Plain {
                 Ok::<_, std::io::Error>(TokioIo::new(Killable::new(io, cut, ())))
             }
         });
-        let channel = transport::Endpoint::from_static("http://router")
-            .initial_stream_window_size(512 * 1024)
+        let channel = ChannelOptions::default()
+            .apply_to_tunnel(transport::Endpoint::from_static("http://router"))
             .connect_with_connector(connector)
             .await
             .map_err(|error| ConnectError::new(Phase::Http, endpoint, error.to_string()))?;
