@@ -53,6 +53,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(300);
 /// From the open call to the client's first bytes. The client has its half of the token at the same
 /// time as we do, but may have the slower way to the router.
 const PREFACE_LIMIT: Duration = Duration::from_secs(60);
+/// Characters that are shown of a router's address that is none.
+const SHOWN: usize = 200;
 /// What tasks may take that have been told to end.
 const CUT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -121,7 +123,8 @@ impl<C: Connect> Tunnels<C> {
         let router = match item.router_endpoint.parse::<Endpoint>() {
             Ok(router) => router,
             Err(error) => {
-                tracing::warn!(router = ?item.router_endpoint, %error, "Refused a tunnel: the router's address cannot be read.");
+                let router: String = item.router_endpoint.chars().take(SHOWN).collect();
+                tracing::warn!(?router, %error, "Refused a tunnel: the router's address cannot be read.");
                 return;
             }
         };
