@@ -13,5 +13,7 @@
 //!                             store (redb, grouped commits)
 //! ```
 
+pub mod auth;
 pub mod model;
+mod private_file;
 pub mod selector;

@@ -1,0 +1,557 @@
+//! Good tokens are taken, and no others.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tonic::{Code, Status, metadata::MetadataMap};
+use uuid::Uuid;
+
+use super::*;
+use crate::model::{Client, Exporter, Presence, World};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_770_000_000) + Duration::from_nanos(123_456_789)
+}
+
+fn tokens() -> &'static (Keys, Tokens) {
+    static ONE: std::sync::OnceLock<(Keys, Tokens)> = std::sync::OnceLock::new();
+    ONE.get_or_init(|| {
+        let keys = Keys::generate().unwrap();
+        let tokens = Tokens::new(&keys, DEFAULT_LIFETIME).unwrap();
+        (keys, tokens)
+    })
+}
+
+fn subject(kind: Kind, name: &str) -> Subject {
+    Subject {
+        kind,
+        namespace: "lab".into(),
+        name: name.into(),
+        uid: Uuid::from_u128(7),
+    }
+}
+
+/// A lab with the client `bench` and the exporter `rig-3`, and a client `other`.
+fn world() -> World {
+    let mut world = World::default();
+    let client = |uid| Client {
+        uid: Uuid::from_u128(uid),
+        labels: Default::default(),
+        created: now() - DAY,
+        tokens_from: now() - DAY,
+    };
+    world.clients.insert("bench".into(), client(7));
+    world.clients.insert("other".into(), client(8));
+    let exporter = Exporter {
+        uid: Uuid::from_u128(7),
+        labels: Default::default(),
+        created: now() - DAY,
+        tokens_from: now() - DAY,
+        enabled: true,
+        devices: vec![],
+        presence: Presence::default(),
+    };
+    world.exporters.insert("rig-3".into(), exporter);
+    world
+}
+
+fn issue(kind: Kind, name: &str) -> Token {
+    tokens()
+        .1
+        .issue(&subject(kind, name), now() - DAY, now())
+        .unwrap()
+        .token
+}
+
+fn claimed(token: &Token, kind: Kind, name: &str) -> Claimed {
+    Claimed {
+        token: token.clone(),
+        kind,
+        namespace: "lab".into(),
+        name: name.into(),
+    }
+}
+
+/// Code and text, as they cross the wire.
+fn outcome(claimed: &Claimed, wanted: Kind) -> Result<Identity, (Code, String)> {
+    authenticate(&tokens().1, &world(), "lab", claimed, wanted, now()).map_err(|refusal| {
+        let status = Status::from(refusal);
+        (status.code(), status.message().to_owned())
+    })
+}
+
+fn refused(token: &str) -> (Code, String) {
+    outcome(
+        &claimed(&Token::new(token), Kind::Client, "bench"),
+        Kind::Client,
+    )
+    .unwrap_err()
+}
+
+fn payload(token: &Token) -> Value {
+    let part = token.reveal().split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+}
+
+/// Signed with our own key, whatever it says.
+fn signed(claims: &Value) -> String {
+    let (pkcs8, _) = tokens().0.identity().unwrap();
+    let key = EncodingKey::from_ec_der(&pkcs8);
+    jsonwebtoken::encode(&Header::new(Algorithm::ES256), claims, &key).unwrap()
+}
+
+fn changed(key: &str, value: Value) -> String {
+    let mut claims = payload(&issue(Kind::Client, "bench"));
+    claims[key] = value;
+    signed(&claims)
+}
+
+#[test]
+fn a_good_token_says_who_it_is_and_has_the_claims_of_upstream() {
+    let issued = tokens()
+        .1
+        .issue(&subject(Kind::Client, "bench"), now() - DAY, now())
+        .unwrap();
+    let identity = outcome(&claimed(&issued.token, Kind::Client, "bench"), Kind::Client).unwrap();
+    assert_eq!(identity.subject, subject(Kind::Client, "bench"));
+    assert_eq!((identity.issued, identity.expires), (now(), issued.expires));
+
+    let claims = payload(&issued.token);
+    assert_eq!(claims["iss"], "https://localhost:8085");
+    assert_eq!(claims["aud"], json!(["jumpstarter"]));
+    assert_eq!(
+        claims["sub"],
+        format!("client:lab:bench:{}", Uuid::from_u128(7))
+    );
+    assert_eq!(claims["iat"], 1_770_000_000_u64);
+    assert_eq!(claims["exp"], 1_770_000_000_u64 + 365 * 86_400);
+    let header = jsonwebtoken::decode_header(issued.token.reveal()).unwrap();
+    assert_eq!(
+        (header.kid.as_deref(), header.alg),
+        (Some("default"), Algorithm::ES256)
+    );
+}
+
+#[test]
+fn two_tokens_of_one_moment_differ_and_both_are_good() {
+    let (one, two) = (
+        issue(Kind::Exporter, "rig-3"),
+        issue(Kind::Exporter, "rig-3"),
+    );
+    assert_ne!(one, two);
+    for token in [one, two] {
+        outcome(&claimed(&token, Kind::Exporter, "rig-3"), Kind::Exporter).unwrap();
+    }
+}
+
+#[test]
+fn tokens_and_keys_are_not_printed() {
+    let token = issue(Kind::Client, "bench");
+    let issued = tokens()
+        .1
+        .issue(&subject(Kind::Client, "bench"), now(), now())
+        .unwrap();
+    let all = format!(
+        "{token} {token:?} {:?} {issued:?} {:?} {:?}",
+        claimed(&token, Kind::Client, "bench"),
+        tokens().0,
+        tokens().1
+    );
+    assert!(!all.contains("eyJ") && !all.contains("MIG"), "{all}");
+}
+
+#[test]
+fn an_old_token_is_told_to_have_expired() {
+    let (tokens, token) = (&tokens().1, issue(Kind::Client, "bench"));
+    let end = UNIX_EPOCH + Duration::from_secs(1_770_000_000) + DEFAULT_LIFETIME;
+    tokens
+        .verify(&token, end - Duration::from_nanos(1))
+        .unwrap();
+    let status = Status::from(tokens.verify(&token, end).unwrap_err());
+    assert_eq!(status.code(), Code::Unknown);
+    assert_eq!(
+        status.message(),
+        "oidc: verify token: oidc: token is expired (Token Expiry: 2027-02-02T02:40:00Z)"
+    );
+}
+
+#[test]
+fn a_revocation_takes_what_was_before_it_and_leaves_what_is_after() {
+    let (tokens, mut world) = (&tokens().1, world());
+    let old = tokens.verify(&issue(Kind::Client, "bench"), now()).unwrap();
+    // A nanosecond later, in the same second.
+    let from = now() + Duration::from_nanos(1);
+    world.clients.get_mut("bench").unwrap().tokens_from = from;
+    let claim = claimed(&Token::new(""), Kind::Client, "bench");
+    let refusal = admit(&world, "lab", &claim, &old, Kind::Client).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "oidc: verify token: oidc: token was revoked"
+    );
+    assert_eq!(refusal.code(), Code::Unknown);
+
+    // The new one is good even when the clock went back an hour in between.
+    let back = now() - Duration::from_secs(3600);
+    let token = tokens
+        .issue(&subject(Kind::Client, "bench"), from, back)
+        .unwrap()
+        .token;
+    let new = tokens.verify(&token, back).unwrap();
+    admit(&world, "lab", &claim, &new, Kind::Client).unwrap();
+}
+
+#[test]
+fn callers_with_a_good_token_are_told_what_is_wrong_with_their_claim() {
+    let token = issue(Kind::Client, "bench");
+    let told =
+        |kind, name: &str, wanted| outcome(&claimed(&token, kind, name), wanted).unwrap_err();
+    let mismatch = (Code::InvalidArgument, "object kind mismatch".to_owned());
+    assert_eq!(told(Kind::Client, "bench", Kind::Exporter), mismatch);
+    assert_eq!(
+        told(Kind::Client, "other", Kind::Client),
+        (
+            Code::PermissionDenied,
+            "permission denied for client lab/other".to_owned()
+        )
+    );
+    assert_eq!(
+        told(Kind::Client, "none", Kind::Client),
+        (
+            Code::Unknown,
+            "client lab/none: Client.jumpstarter.dev \"none\" not found".to_owned()
+        )
+    );
+    assert_eq!(
+        told(Kind::Exporter, "rig-3", Kind::Exporter),
+        (
+            Code::PermissionDenied,
+            "permission denied for exporter lab/rig-3".to_owned()
+        )
+    );
+    let mut elsewhere = claimed(&token, Kind::Client, "bench");
+    elsewhere.namespace = "elsewhere".into();
+    assert_eq!(
+        outcome(&elsewhere, Kind::Client).unwrap_err().1,
+        "client elsewhere/bench: Client.jumpstarter.dev \"bench\" not found"
+    );
+}
+
+#[test]
+fn a_token_of_a_former_object_tells_only_of_that_name() {
+    let mut former = subject(Kind::Client, "bench");
+    former.uid = Uuid::from_u128(99);
+    let token = tokens().1.issue(&former, now() - DAY, now()).unwrap().token;
+    let told =
+        |name: &str| outcome(&claimed(&token, Kind::Client, name), Kind::Client).unwrap_err();
+    assert_eq!(told("bench").0, Code::PermissionDenied);
+    assert_eq!(
+        told("other"),
+        told("none"),
+        "no hint whether other names exist"
+    );
+
+    let gone = issue(Kind::Client, "deleted");
+    let told = |name: &str| outcome(&claimed(&gone, Kind::Client, name), Kind::Client).unwrap_err();
+    assert!(told("deleted").1.ends_with("not found"));
+    assert_eq!(told("other"), told("none"));
+
+    let mut far = subject(Kind::Client, "bench");
+    far.namespace = "elsewhere".into();
+    let token = tokens().1.issue(&far, now() - DAY, now()).unwrap().token;
+    let told =
+        |name: &str| outcome(&claimed(&token, Kind::Client, name), Kind::Client).unwrap_err();
+    assert_eq!(told("bench"), told("none"));
+}
+
+#[test]
+fn without_a_good_token_names_make_no_difference() {
+    let keys = Keys::generate().unwrap();
+    let foreign = Tokens::new(&keys, DEFAULT_LIFETIME).unwrap();
+    let forged = foreign
+        .issue(&subject(Kind::Client, "bench"), now() - DAY, now())
+        .unwrap()
+        .token;
+    for token in [forged, Token::new(""), Token::new("x.y.z")] {
+        let told = |name: &str, wanted| outcome(&claimed(&token, Kind::Client, name), wanted);
+        let first = told("bench", Kind::Client).unwrap_err();
+        assert_eq!(first, told("none", Kind::Client).unwrap_err());
+        assert_eq!(first, told("bench", Kind::Exporter).unwrap_err());
+    }
+}
+
+#[test]
+fn tokens_of_others_are_refused() {
+    let good = issue(Kind::Client, "bench");
+    let parts: Vec<_> = good.reveal().split('.').collect();
+    let (claims, (_, point)) = (payload(&good), tokens().0.identity().unwrap());
+    let unknown = (Code::Unknown, "failed to authenticate token".to_owned());
+    let verify = |why: &str| (Code::Unknown, format!("oidc: verify token: {why}"));
+
+    // Not the issuer, or no token at all.
+    assert_eq!(
+        refused(&changed("iss", json!("https://dex.example"))),
+        unknown
+    );
+    for text in [
+        "",
+        "a",
+        "..",
+        "a.b.c",
+        &parts[..2].join("."),
+        &"x".repeat(100_000),
+    ] {
+        assert_eq!(refused(text), unknown, "{text:.40}");
+    }
+    assert_eq!(
+        refused(&format!("{}.{}.", parts[0], parts[1])),
+        verify("failed to verify signature")
+    );
+    assert_eq!(
+        refused(&changed("aud", json!(["else"]))),
+        verify("oidc: expected audience \"jumpstarter\"")
+    );
+    for sub in [
+        "bench",
+        "client:lab:bench",
+        "admin:lab:bench:1",
+        "client:lab:bench:x:y",
+    ] {
+        let told = refused(&changed("sub", json!(sub)));
+        assert_eq!(told, verify("the subject is no client and no exporter"));
+    }
+    for key in ["exp", "issued_ns", "sub", "aud"] {
+        let mut claims = claims.clone();
+        claims.as_object_mut().unwrap().remove(key);
+        assert_eq!(
+            refused(&signed(&claims)),
+            verify("oidc: malformed jwt"),
+            "{key}"
+        );
+    }
+
+    // No signature, or one that anybody can make who has the public key.
+    let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    for token in [
+        format!("{none}.{}.", parts[1]),
+        format!("{none}.{}.{}", parts[1], parts[2]),
+    ] {
+        assert_eq!(refused(&token), verify("oidc: malformed jwt"));
+    }
+    let pem = format!("{}", rcgen_public_pem());
+    for secret in [point.as_slice(), pem.as_bytes()] {
+        let key = EncodingKey::from_secret(secret);
+        let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
+        assert_eq!(
+            refused(&forged),
+            verify("oidc: unexpected signature algorithm")
+        );
+    }
+    // A stream's token is no identity, and an identity no stream's.
+    let claim = StreamClaim {
+        stream: Uuid::nil(),
+        lease: "l".into(),
+        epoch: 1,
+    };
+    let stream = tokens().1.issue_stream(&claim, now()).unwrap();
+    assert_eq!(refused(stream.reveal()), unknown);
+    assert_eq!(
+        tokens().1.verify_stream(&good, now()),
+        Err(Refusal::InvalidStream)
+    );
+}
+
+fn rcgen_public_pem() -> String {
+    let (pkcs8, _) = tokens().0.identity().unwrap();
+    let der = rustls::pki_types::PrivatePkcs8KeyDer::from(pkcs8.as_slice());
+    let pair =
+        rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    pair.public_key_pem()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_changed_token_is_refused(position in any::<prop::sample::Index>(), to in "[A-Za-z0-9_-]") {
+        let token = issue(Kind::Client, "bench");
+        let at = position.index(token.reveal().len());
+        let mut text = token.reveal().to_owned();
+        text.replace_range(at..=at, &to);
+        prop_assume!(text != token.reveal());
+        prop_assert_eq!(refused(&text).0, Code::Unknown);
+        let claim = StreamClaim { stream: Uuid::nil(), lease: "l".into(), epoch: 1 };
+        let mut text = tokens().1.issue_stream(&claim, now()).unwrap().reveal().to_owned();
+        let at = position.index(text.len());
+        let before = text.clone();
+        text.replace_range(at..=at, &to);
+        if text != before {
+            let verdict = tokens().1.verify_stream(&Token::new(text), now());
+            prop_assert_eq!(verdict, Err(Refusal::InvalidStream));
+        }
+    }
+
+    #[test]
+    fn a_cut_token_is_refused(position in any::<prop::sample::Index>()) {
+        let token = issue(Kind::Client, "bench");
+        let cut = position.index(token.reveal().len());
+        prop_assert_eq!(refused(&token.reveal()[..cut]).0, Code::Unknown);
+    }
+
+    #[test]
+    fn any_text_is_refused(text in ".{0,200}", parts in prop::collection::vec("[ -~]{0,60}", 3)) {
+        prop_assert_eq!(refused(&text).0, Code::Unknown);
+        let encoded: Vec<_> = parts.iter().map(|part| URL_SAFE_NO_PAD.encode(part)).collect();
+        prop_assert_eq!(refused(&encoded.join(".")).0, Code::Unknown);
+    }
+
+    #[test]
+    fn tokens_are_good_exactly_from_the_revocation_to_their_end(
+        issued in 0_u64..4_000_000_000, from in 0_u64..4_000_000_000, late in 0_u64..63_072_000,
+    ) {
+        let (issued, from) = (UNIX_EPOCH + Duration::from_nanos(issued), UNIX_EPOCH + Duration::from_nanos(from));
+        let mut world = world();
+        world.clients.get_mut("bench").unwrap().tokens_from = from;
+        let token = tokens().1.issue(&subject(Kind::Client, "bench"), UNIX_EPOCH, issued).unwrap();
+        let now = issued + Duration::from_secs(late);
+        let claim = claimed(&token.token, Kind::Client, "bench");
+        let good = authenticate(&tokens().1, &world, "lab", &claim, Kind::Client, now).is_ok();
+        prop_assert_eq!(good, issued >= from && now < token.expires);
+    }
+}
+
+#[test]
+fn stream_tokens_are_bound_to_lease_and_epoch_and_end() {
+    let tokens = &tokens().1;
+    let claim = StreamClaim {
+        stream: Uuid::from_u128(5),
+        lease: "l-1".into(),
+        epoch: 3,
+    };
+    let token = tokens.issue_stream(&claim, now()).unwrap();
+    assert_eq!(tokens.verify_stream(&token, now()), Ok(claim.clone()));
+    let said = payload(&token);
+    assert_eq!(said["iss"], "https://jumpstarter.dev/stream");
+    assert_eq!(said["aud"], json!(["https://jumpstarter.dev/router"]));
+    assert_eq!(said["sub"], Uuid::from_u128(5).to_string());
+    assert_eq!(said["exp"], 1_770_000_000_u64 + 1800);
+    // Some seconds back is a clock that was set, half an hour on is too late.
+    tokens
+        .verify_stream(&token, now() - Duration::from_secs(30))
+        .unwrap();
+    let status = Status::from(
+        tokens
+            .verify_stream(&token, now() + STREAM_LIFETIME)
+            .unwrap_err(),
+    );
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unauthenticated, "invalid jwt token")
+    );
+    let other = Tokens::new(&Keys::generate().unwrap(), DEFAULT_LIFETIME).unwrap();
+    assert_eq!(
+        other.verify_stream(&token, now()),
+        Err(Refusal::InvalidStream)
+    );
+}
+
+fn map(pairs: &[(&'static str, &str)]) -> MetadataMap {
+    let mut map = MetadataMap::new();
+    for (key, value) in pairs {
+        map.append(*key, value.parse().unwrap());
+    }
+    map
+}
+
+#[test]
+fn metadata_is_read_as_upstream_reads_it() {
+    const GOOD: [(&str, &str); 4] = [
+        ("authorization", "bEaRer abc"),
+        ("jumpstarter-namespace", "lab"),
+        ("jumpstarter-kind", "Exporter"),
+        ("jumpstarter-name", "rig-3"),
+    ];
+    assert_eq!(
+        metadata(&map(&GOOD)).unwrap(),
+        claimed(&Token::new("abc"), Kind::Exporter, "rig-3")
+    );
+    let told = |pairs: &[(&'static str, &str)]| {
+        let status = metadata(&map(pairs)).unwrap_err();
+        (status.code(), status.message().to_owned())
+    };
+    let bad = |text: &str| (Code::InvalidArgument, text.to_owned());
+    assert_eq!(
+        told(&[]),
+        (
+            Code::Unauthenticated,
+            "missing authorization header".to_owned()
+        )
+    );
+    let twice = [&GOOD[..], &GOOD[..1]].concat();
+    assert_eq!(told(&twice), bad("multiple authorization headers"));
+    for value in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer  abc",
+        "Bearer a b",
+        "Basic abc",
+        "Bearerabc",
+    ] {
+        assert_eq!(
+            told(&[("authorization", value)]),
+            bad("malformed authorization header")
+        );
+    }
+    for missing in 1..3 {
+        let (key, _) = GOOD[missing];
+        let mut pairs = GOOD.to_vec();
+        pairs.remove(missing);
+        assert_eq!(told(&pairs), bad(&format!("missing metadata: {key}")));
+        pairs.extend([GOOD[missing], GOOD[missing]]);
+        assert_eq!(told(&pairs), bad(&format!("multiple metadata: {key}")));
+    }
+    assert!(told(&GOOD[..3]).1.starts_with("resource name required"));
+    let long = "n".repeat(254);
+    let pairs = [&GOOD[..3], &[("jumpstarter-name", long.as_str())]].concat();
+    assert_eq!(told(&pairs), bad("malformed metadata: jumpstarter-name"));
+    let kind = [&GOOD[..2], &[("jumpstarter-kind", "Lease")], &GOOD[3..]].concat();
+    assert_eq!(told(&kind), bad("object kind mismatch"));
+
+    let status = stream_token(&map(&[])).unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(
+        status
+            .message()
+            .starts_with("missing or invalid authorization: ")
+    );
+    assert_eq!(stream_token(&map(&GOOD)).unwrap(), Token::new("abc"));
+}
+
+#[test]
+fn keys_outlive_a_restart_and_damaged_ones_are_told() {
+    let (keys, tokens) = tokens();
+    let text = serde_json::to_string(keys).unwrap();
+    let again = Tokens::new(&serde_json::from_str(&text).unwrap(), DEFAULT_LIFETIME).unwrap();
+    again.verify(&issue(Kind::Client, "bench"), now()).unwrap();
+    let theirs = again
+        .issue(&subject(Kind::Client, "bench"), now(), now())
+        .unwrap()
+        .token;
+    tokens.verify(&theirs, now()).unwrap();
+
+    for (part, name) in [("identity", "identity"), ("router", "router")] {
+        let mut value: Value = serde_json::from_str(&text).unwrap();
+        value[part] = json!("AAAA");
+        let keys = serde_json::from_value(value).unwrap();
+        let error = Tokens::new(&keys, DEFAULT_LIFETIME).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the {name} key of the state is damaged")
+        );
+    }
+}
