@@ -33,6 +33,16 @@ impl Lab {
         self.shared.change(|state| state.faults.clear());
     }
 
+    /// Takes an exporter's token away and gives it another one.
+    pub(crate) fn rotate_token(&self, exporter: &str) -> String {
+        self.shared.change(|state| {
+            let another = format!("{exporter}:{}", state.number());
+            let token = self.shared.token(super::tokens::Kind::Exporter, &another);
+            state.renewed.insert(exporter.to_owned(), token.clone());
+            token
+        })
+    }
+
     /// Refuses connections and breaks those that exist, as a process that was killed.
     pub(crate) fn stop(&self, part: Part) {
         self.ports(part).for_each(Port::stop);

@@ -61,6 +61,8 @@ pub(super) struct State {
     /// `None`: a controller that does not know the call.
     pub(super) endpoints: Option<Vec<TelemetryEndpoint>>,
     pub(super) telemetry: Vec<LogEntry>,
+    /// Tokens of exporters that took the place of their first.
+    pub(super) renewed: HashMap<String, String>,
     numbers: u64,
 }
 
@@ -105,6 +107,7 @@ impl Shared {
                 pairs: true,
                 endpoints: None,
                 telemetry: Vec::new(),
+                renewed: HashMap::new(),
                 numbers: 0,
             }),
             news: Condvar::new(),
