@@ -1,14 +1,25 @@
 //! The passphrase that clients of a TCP listener may have to know.
 
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use subtle::ConstantTimeEq;
 use tonic::{Status, metadata::MetadataMap};
 
 /// Metadata key that carries it.
 const KEY: &str = "x-jumpstarter-passphrase";
+/// How often a refusal is told: a line for each would let anybody who can connect fill the log.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// A passphrase, never shown.
 #[derive(Clone)]
-pub struct Passphrase(String);
+pub struct Passphrase {
+    text: String,
+    /// When the log was last told of a refusal.
+    told: Arc<Mutex<Option<Instant>>>,
+}
 
 impl std::fmt::Debug for Passphrase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -32,17 +43,31 @@ impl Passphrase {
                         only printable ASCII can be sent",
             );
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self {
+            text: text.to_owned(),
+            told: Arc::default(),
+        })
     }
 
     /// Checks a request. When the key is sent twice the last value counts.
     pub fn check(&self, metadata: &MetadataMap) -> Result<(), Status> {
         let given = metadata.get_all(KEY).iter().next_back();
         let given = given.map(|value| value.as_bytes()).unwrap_or_default();
-        if bool::from(given.ct_eq(self.0.as_bytes())) {
+        if bool::from(given.ct_eq(self.text.as_bytes())) {
             Ok(())
         } else {
+            self.tell();
             Err(Status::unauthenticated("invalid or missing passphrase"))
+        }
+    }
+
+    /// Tells the log of a refusal, in upstream's words, which people search for.
+    fn tell(&self) {
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| now - at >= TELL_AGAIN) {
+            *told = Some(now);
+            tracing::warn!("authentication failed: invalid or missing passphrase");
         }
     }
 }
