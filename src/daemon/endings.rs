@@ -23,7 +23,7 @@ impl Daemon {
         match (self.then.remove(&name), code) {
             (Some(Then::Replace(planned)), _) if !stopping => {
                 tracing::info!(exporter = name, "Starting with its new configuration.");
-                self.start_one(planned);
+                self.start_one(*planned);
             }
             (Some(Then::Forget), _) => {
                 tracing::info!(exporter = name, "No longer served.");

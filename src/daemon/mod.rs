@@ -114,7 +114,7 @@ pub(crate) fn run(setup: Setup) -> Result<(), Failure> {
 #[derive(Debug)]
 enum Then {
     /// Another configuration of the same name.
-    Replace(Planned),
+    Replace(Box<Planned>),
     /// Nothing: it is no longer configured.
     Forget,
 }

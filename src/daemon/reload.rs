@@ -70,7 +70,7 @@ impl Daemon {
         if same && !self.then.contains_key(&name) {
             return None;
         }
-        let when = self.retire(&name, Then::Replace(planned)).await;
+        let when = self.retire(&name, Then::Replace(planned.into())).await;
         Some(format!("{name}: changed{}", when.unwrap_or_default()))
     }
 
