@@ -26,7 +26,7 @@ pub enum LockError {
         holder: String,
     },
     /// The system refuses.
-    #[error("cannot use {}: {source}", .dir.display())]
+    #[error("cannot use {}", .dir.display())]
     Io {
         /// Which.
         dir: PathBuf,
