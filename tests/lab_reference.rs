@@ -13,10 +13,8 @@ mod support;
 
 use std::{
     fs,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use lab::{Fault, Heard, Lab, Rpc, What};
@@ -24,85 +22,13 @@ use rigd_client::{
     Code, Exporter,
     ExporterStatus::{Available, LeaseReady},
 };
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use support::{
-    lines::Lines,
+    jmp::{LIMIT, Python},
     python::{Venv, venv},
     settings::Settings,
 };
 
-/// Starting Python takes seconds, and several of them share two cores with a compiler.
-const LIMIT: Duration = Duration::from_secs(90);
-
 const POWER: &str = "export:\n  power: {type: jumpstarter_driver_power.driver.MockPower}\n";
-
-/// A command of the released packages, and all that it starts.
-struct Python {
-    child: Child,
-    output: Lines,
-}
-
-impl Python {
-    fn start(venv: &Venv, settings: &Settings, program: &str, args: &[&str]) -> Self {
-        let bin = venv.bin("");
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut child = Command::new(venv.bin(program))
-            .args(args)
-            .env_clear()
-            // `j` for children, also those of hooks.
-            .env("PATH", format!("{}:{path}", bin.display()))
-            .env("HOME", settings.path("home"))
-            .env("JMP_CLIENT_CONFIG_HOME", settings.path("home"))
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("PYTHONUNBUFFERED", "1")
-            .env("COLUMNS", "400")
-            .env("NONINTERACTIVE", "1")
-            .current_dir(settings.path("home"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let output = Lines::default();
-        output.collect(child.stdout.take().unwrap());
-        output.collect(child.stderr.take().unwrap());
-        Self { child, output }
-    }
-
-    fn ended(&mut self) -> ExitStatus {
-        let end = Instant::now() + LIMIT;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            let text = self.output.text();
-            assert!(Instant::now() < end, "not over in time:\n{text}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    #[track_caller]
-    fn succeeded(&mut self) {
-        let status = self.ended();
-        assert!(status.success(), "{status}:\n{}", self.output.text());
-    }
-
-    fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        // Also after its end: it may have left children.
-        kill_process_group(Pid::from_child(&self.child), Signal::KILL).ok();
-        self.child.wait().ok();
-        if std::thread::panicking() {
-            eprintln!("printed:\n{}", self.output.text());
-        }
-    }
-}
 
 fn config(lab: &Lab, settings: &Settings, rest: &str) -> PathBuf {
     let file = settings.path("exporter.yaml");
@@ -307,9 +233,7 @@ fn leases_at_the_command_line() {
     lab.client_token("other");
     let jmp = |line: &str| {
         let args: Vec<_> = line.split(' ').collect();
-        let mut command = Python::start(venv, &settings, "jmp", &args);
-        command.succeeded();
-        command.output.text()
+        Python::start(venv, &settings, "jmp", &args).succeeded()
     };
     let running = lab.lease("rig", "bench");
 

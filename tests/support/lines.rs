@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read},
     sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -15,8 +16,8 @@ const KEPT: usize = 4096;
 pub(crate) struct Lines(Arc<(Mutex<VecDeque<String>>, Condvar)>);
 
 impl Lines {
-    /// Reads a stream to its end on a thread of its own.
-    pub(crate) fn collect(&self, stream: impl Read + Send + 'static) {
+    /// Reads a stream to its end on a thread of its own, which is over when all has been read.
+    pub(crate) fn collect(&self, stream: impl Read + Send + 'static) -> JoinHandle<()> {
         let shared = self.0.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
@@ -28,7 +29,7 @@ impl Lines {
                 lines.push_back(line);
                 shared.1.notify_all();
             }
-        });
+        })
     }
 
     /// Waits until a line meets the condition, and returns it.
