@@ -50,7 +50,7 @@ export:
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// EndSession, on another tunnel of the holder.
-    EndSession,
+    Asked,
     Controller,
     Transfer,
     Expiry,
@@ -60,7 +60,7 @@ enum End {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_end_session_on_another_tunnel() {
-    fenced(End::EndSession).await;
+    fenced(End::Asked).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +103,7 @@ async fn fenced(end: End) {
 
     let mark = board.mark();
     let next = match end {
-        End::EndSession => {
+        End::Asked => {
             let other = board.holder(&lease).await;
             assert!(other.exporter.end_session().await.unwrap().accepted);
             None
@@ -114,6 +114,8 @@ async fn fenced(end: End) {
         }
         End::Transfer => {
             board.lab.transfer(&lease, "bob");
+            // A dial that overtakes the word of it would be let in with the former holder.
+            daemon.expect_line("transfer", |line| line.contains("Lease transferred."));
             Some(lease.clone())
         }
         End::Expiry => None,
@@ -351,7 +353,7 @@ async fn acts(holder: &Holder, end: End) -> Result<(), Gone> {
     }
     match exporter.end_session().await {
         // Asked for twice, it is the same wish.
-        Ok(answer) => assert_eq!(answer.accepted, end == End::EndSession, "{answer:?}"),
+        Ok(answer) => assert_eq!(answer.accepted, end == End::Asked, "{answer:?}"),
         Err(error) => verdict("EndSession", error)?,
     }
     Ok(())

@@ -215,6 +215,13 @@ impl Rig {
     /// A lease that nobody disturbs, and a look at all that were.
     async fn end(mut self) -> Vec<(Phase, Fate)> {
         self.available().await;
+        let (board, mark) = (&self.board, self.board.mark());
+        let lease = board.lab.lease(&board.name, "bench");
+        board.reports(mark, ExporterStatus::LeaseReady).await;
+        let mark = board.mark();
+        board.lab.end_lease(&lease);
+        board.reports(mark, ExporterStatus::Available).await;
+        self.whole.push(lease);
         for lease in &self.whole {
             let (before, after) = (self.count("before", lease), self.count("after", lease));
             assert_eq!((before, after), (1, 1), "{lease}: {}", self.story());

@@ -56,7 +56,7 @@ export:
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     /// As `jmp shell` leaves: EndSession, the last status, and the lease is deleted.
-    EndSession,
+    Asked,
     /// EndSession, and gone without another word.
     Hasty,
     /// The controller's, while the client reads the status.
@@ -79,7 +79,7 @@ enum End {
 
 /// With how often of 100: those that make the exporter wait for a client are seldom.
 const ENDS: [(End, u32); 11] = [
-    (End::EndSession, 18),
+    (End::Asked, 18),
     (End::Hasty, 4),
     (End::Controller, 16),
     (End::Unread, 4),
@@ -258,7 +258,7 @@ async fn held(board: &Board, end: End, name: String, dice: &mut StdRng) {
     let traffic = Traffic::start(&holder, dice).await;
     let mark = board.mark();
     match end {
-        End::EndSession => {
+        End::Asked => {
             assert!(holder.exporter.end_session().await.unwrap().accepted);
             holder.read_until_free().await;
             board.lab.end_lease(&name);
@@ -273,12 +273,19 @@ async fn held(board: &Board, end: End, name: String, dice: &mut StdRng) {
         }
         End::Transfer => {
             board.lab.transfer(&name, "other");
+            // Until then the exporter does not know of it, and would let the new holder in with
+            // the former one.
+            let refused = async {
+                loop {
+                    if let Err(error) = holder.call("power", "on").await {
+                        return error;
+                    }
+                }
+            };
+            let refused = within("the former holder's refusal", refused).await;
+            assert_eq!(refused.code(), Some(Code::FailedPrecondition), "{refused}");
             let other = board.holder(&name).await;
             other.call("power", "off").await.unwrap();
-            let refused = holder.call("power", "on").await.unwrap_err();
-            // Unless it took more than the two seconds that the former holder has.
-            let code = refused.code();
-            assert!(code != Some(Code::Ok), "{refused}");
             board.lab.end_lease(&name);
             other.read_until_free().await;
         }
