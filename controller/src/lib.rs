@@ -16,4 +16,5 @@
 pub mod auth;
 pub mod model;
 mod private_file;
+pub mod resources;
 pub mod selector;
