@@ -62,7 +62,7 @@ fn tokens_of_others_are_refused() {
     ] {
         assert_eq!(refused(&token), verify("oidc: malformed jwt"));
     }
-    let pem = format!("{}", rcgen_public_pem());
+    let pem = public_pem();
     for secret in [point.as_slice(), pem.as_bytes()] {
         let key = EncodingKey::from_secret(secret);
         let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
@@ -85,7 +85,7 @@ fn tokens_of_others_are_refused() {
     );
 }
 
-fn rcgen_public_pem() -> String {
+fn public_pem() -> String {
     let (pkcs8, _) = tokens().0.identity().unwrap();
     let der = rustls::pki_types::PrivatePkcs8KeyDer::from(pkcs8.as_slice());
     let pair =
