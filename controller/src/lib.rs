@@ -14,7 +14,10 @@
 //! ```
 
 pub mod auth;
+pub mod certs;
+pub mod config_files;
 pub mod model;
 mod private_file;
 pub mod resources;
 pub mod selector;
+pub mod store;
