@@ -25,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long the former holder of a transferred lease is told why nothing works any more.
 const TRANSFERRED: Duration = Duration::from_secs(2);
 
+/// How much earlier than the news of a transfer a client of the new holder may come in.
+const OVERTAKING: Duration = Duration::from_secs(1);
 /// Sessions on their way out that are given time. A controller that changes its mind again and again
 /// does not fill the memory.
 const LEAVING: usize = 8;
@@ -91,6 +93,9 @@ impl Clients {
     /// The same lease is somebody else's now.
     pub(crate) fn transfer(&mut self, lease: &str) {
         if let Self::Leased(leases) = self {
+            if let Some(serving) = &leases.now {
+                serving.tunnels.cut_since(OVERTAKING);
+            }
             leases.leave("the lease was transferred to another client", TRANSFERRED);
             leases.open(lease);
         }

@@ -14,7 +14,11 @@ mod io;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rigd_proto::v1::{ListenResponse, router_service_client::RouterServiceClient};
 use tokio::{
@@ -97,6 +101,8 @@ pub(crate) struct Tunnels<C = Dialer> {
     places: Arc<Semaphore>,
     tasks: TaskTracker,
     cut: CancellationToken,
+    /// The last few, with the time at which they were asked for.
+    recent: Mutex<VecDeque<(Instant, CancellationToken)>>,
 }
 
 impl<C: Connect> Tunnels<C> {
@@ -113,6 +119,7 @@ impl<C: Connect> Tunnels<C> {
             places: Arc::new(Semaphore::new(MAX_TUNNELS)),
             tasks: TaskTracker::new(),
             cut,
+            recent: Mutex::default(),
         };
         (tunnels, ReceiverStream::new(served))
     }
@@ -137,6 +144,8 @@ impl<C: Connect> Tunnels<C> {
             tracing::warn!(%router, limit = MAX_TUNNELS, "Refused a tunnel: the lease has as many as it may.");
             return;
         };
+        let own_cut = self.cut.child_token();
+        self.remember(own_cut.clone());
         let opening = Opening {
             dialer: self.dialer.clone(),
             router,
@@ -144,9 +153,9 @@ impl<C: Connect> Tunnels<C> {
             bearer,
             place,
             tasks: self.tasks.clone(),
-            cut: self.cut.child_token(),
+            cut: own_cut.clone(),
         };
-        let (incoming, cut) = (self.incoming.clone(), self.cut.clone());
+        let (incoming, cut) = (self.incoming.clone(), own_cut);
         let task = async move {
             // cancel-safe: a tunnel that is not handed over is dropped, and cut with the rest.
             tokio::select! {
@@ -155,6 +164,25 @@ impl<C: Connect> Tunnels<C> {
             }
         };
         self.tasks.spawn(task.in_current_span());
+    }
+
+    fn remember(&self, cut: CancellationToken) {
+        if let Ok(mut recent) = self.recent.lock() {
+            recent.push_back((Instant::now(), cut));
+            if recent.len() > MAX_TUNNELS {
+                recent.pop_front();
+            }
+        }
+    }
+
+    /// Cuts those that were asked for within the last `time`: they may be of a client that came in
+    /// before the news that it may, and dials again.
+    pub(crate) fn cut_since(&self, time: Duration) {
+        if let Ok(mut recent) = self.recent.lock() {
+            for (_, cut) in recent.drain(..).filter(|(asked, _)| asked.elapsed() < time) {
+                cut.cancel();
+            }
+        }
     }
 
     /// How many tunnels there are, those included that are being opened or closed.

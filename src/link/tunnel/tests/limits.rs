@@ -222,3 +222,22 @@ async fn connecting_is_tried_again_for_a_while() {
     result.unwrap_err();
     assert!(took < FIRST_PAUSE, "{took:?}");
 }
+
+#[tokio::test]
+async fn tunnels_that_have_just_come_can_be_cut_alone() {
+    const OLD: Duration = Duration::from_millis(200);
+    let mut router = Router::start().await;
+    let (tunnels, mut incoming) = tunnels();
+    let (mut old, old_call) = dial(&tunnels, &mut incoming, &mut router).await;
+    tokio::time::sleep(OLD).await;
+    let (mut fresh, _fresh_call) = dial(&tunnels, &mut incoming, &mut router).await;
+    tunnels.cut_since(OLD);
+    let cut = timeout(PATIENCE, fresh.read_u8()).await.unwrap();
+    assert_eq!(
+        cut.unwrap_err().kind(),
+        std::io::ErrorKind::ConnectionAborted
+    );
+    old_call.data(b"x").await;
+    let read = timeout(PATIENCE, old.read_u8()).await.unwrap();
+    assert_eq!(read.unwrap(), b'x');
+}
