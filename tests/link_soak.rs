@@ -131,7 +131,7 @@ async fn nothing_is_left_of_a_thousand_leases() {
     });
     let end = process.resident();
     println!(
-        "after {LEASES}: {:?}, {} KiB",
+        "after {leases} more: {:?}, {} KiB",
         process.holdings(),
         end / 1024
     );
