@@ -16,8 +16,14 @@
 pub mod auth;
 pub mod certs;
 pub mod config_files;
+pub mod leases;
 pub mod model;
+pub mod names;
+pub mod presence;
 mod private_file;
 pub mod resources;
+#[cfg(test)]
+mod sample;
+pub mod schedule;
 pub mod selector;
 pub mod store;

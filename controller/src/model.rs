@@ -57,6 +57,9 @@ pub struct Exporter {
     pub tokens_from: SystemTime,
     /// An administrator's switch: leases must ask for disabled exporters by name.
     pub enabled: bool,
+    /// Why it is not given out for now; what is leased stays so.
+    #[serde(default)]
+    pub held: Option<String>,
     /// Instances, as it registered them last.
     pub devices: Vec<Device>,
     /// What is known of it while it is there.
@@ -88,6 +91,10 @@ pub struct Presence {
     pub message: String,
     /// When it was heard of last.
     pub last_seen: Option<SystemTime>,
+    /// Open tunnels of the lease that it serves.
+    pub tunnels: usize,
+    /// When the last of them was opened or closed, or the lease changed hands.
+    pub last_tunnel: Option<SystemTime>,
 }
 
 /// The states that an exporter reports, as Kubernetes objects name them.

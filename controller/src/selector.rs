@@ -18,14 +18,14 @@ const MAX_PREFIX: usize = 253;
 const MAX_TEXT: usize = 16 * 1024;
 
 /// Requirements that all must hold; none at all match everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Selector {
     /// In the order of their keys.
     pub requirements: Vec<Requirement>,
 }
 
 /// What is asked of one key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Requirement {
     /// The label's key.
     pub key: String,
@@ -34,7 +34,7 @@ pub struct Requirement {
 }
 
 /// What may be asked of a label.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Operator {
     /// It is there with this value: `matchLabels` of an object.
     Equals(String),
