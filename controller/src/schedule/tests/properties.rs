@@ -149,7 +149,11 @@ proptest! {
         let settings = Settings { idle };
         let mut run = Run::new();
         for event in events {
+            let past = run.world.clone();
             run.happen(event);
+            for (name, lease) in past.leases.iter().filter(|(_, lease)| lease.over.is_some()) {
+                prop_assert_eq!(&run.world.leases[name], lease, "{} came back", name);
+            }
             let before = run.world.clone();
             let outcome = schedule::step(&mut run.world, &settings, run.now);
             check(&before, &run, &outcome)?;
@@ -158,6 +162,14 @@ proptest! {
             prop_assert_eq!(&again.changed, &vec![]);
             prop_assert_eq!(&run.world, &settled);
             prop_assert_eq!(again.wake, outcome.wake);
+            let later = |time| schedule::step(&mut settled.clone(), &settings, time).changed;
+            match outcome.wake {
+                Some(wake) => {
+                    prop_assert_eq!(later(wake - Duration::from_nanos(1)), vec![]);
+                    prop_assert_ne!(later(wake), vec![]);
+                }
+                None => prop_assert_eq!(later(run.now + leases::MAX_DURATION), vec![]),
+            }
         }
     }
 
