@@ -22,6 +22,7 @@ pub mod names;
 pub mod presence;
 mod private_file;
 pub mod resources;
+pub mod router;
 #[cfg(test)]
 mod sample;
 pub mod schedule;
