@@ -15,6 +15,7 @@ pub(super) struct Lab<'a> {
     pub(super) names: Vec<&'a str>,
     exporters: Vec<&'a Exporter>,
     places: HashMap<&'a str, usize>,
+    all: Bits,
     /// Not disabled.
     pub(super) enabled: Bits,
     /// Would hear of a lease.
@@ -39,6 +40,7 @@ impl<'a> Lab<'a> {
             names: Vec::with_capacity(size),
             exporters: Vec::with_capacity(size),
             places: HashMap::with_capacity(size),
+            all: none(),
             enabled: none(),
             there: none(),
             ready: none(),
@@ -52,6 +54,7 @@ impl<'a> Lab<'a> {
             lab.exporters.push(exporter);
             lab.places.insert(name, place);
             for (set, yes) in [
+                (&mut lab.all, true),
                 (&mut lab.enabled, exporter.enabled),
                 (&mut lab.there, presence::is_there(exporter)),
                 (&mut lab.ready, presence::is_ready(exporter)),
@@ -87,12 +90,6 @@ impl<'a> Lab<'a> {
         Bits::none(self.size())
     }
 
-    pub(super) fn all(&self) -> Bits {
-        let mut all = self.none();
-        (0..self.size()).for_each(|place| all.insert(place));
-        all
-    }
-
     /// Exporters that can be given out now.
     pub(super) fn free(&self) -> Bits {
         let mut free = self.there.and(&self.ready);
@@ -103,7 +100,7 @@ impl<'a> Lab<'a> {
 
     /// Exporters whose labels are as asked.
     pub(super) fn matching(&self, selector: &'a Selector) -> Bits {
-        let mut found = self.all();
+        let mut found = self.all.clone();
         let mut sets = self.sets.borrow_mut();
         for requirement in &selector.requirements {
             let those = sets
