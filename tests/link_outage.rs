@@ -78,10 +78,9 @@ async fn a_lease_goes_on_while_the_controller_is_away_for_90_s() {
         let found = story.iter().position(|it| it == word);
         found.unwrap_or_else(|| panic!("no {word:?}: {story:?}"))
     };
-    // Each way finds the controller by itself, so that the order of the others is open.
+    // Each way finds the controller by itself: states that were over when it was back may be left out.
     let free = place("Exporter available after lease release");
     assert!(place("release") < free, "{story:?}");
-    assert!(place("Running afterLease hooks") < free, "{story:?}");
     rig.until("connection", |it| it["link"]["connected"] == true);
     assert!(
         rig.daemon

@@ -42,6 +42,8 @@ pub(super) struct Controller {
     /// How often the controller has taken us in. Whoever waits for a back-off tries at once when it
     /// rises.
     pub(super) registered: watch::Sender<u64>,
+    /// The controller has answered: it is there.
+    pub(super) reached: Notify,
     pub(super) health: watch::Sender<Health>,
     /// When somebody took our place last, and how often.
     rival: Mutex<Option<(Instant, u32)>>,
@@ -130,6 +132,7 @@ impl Controller {
             outbox: Mutex::default(),
             outbox_changed: Notify::new(),
             registered: watch::Sender::new(0),
+            reached: Notify::new(),
             health: watch::Sender::new(health),
             rival: Mutex::default(),
             no_release: AtomicBool::new(false),

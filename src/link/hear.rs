@@ -31,6 +31,8 @@ use crate::lease::machine::{Event, Lease};
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// Time for the first word on a Status stream, which a controller says at once.
 const FIRST_WORD: Duration = Duration::from_secs(30);
+/// Shortest wait: a controller that answers all but this is not to be asked in a loop.
+const SHORTEST: Duration = Duration::from_millis(500);
 /// How often an exporter registers again while all is well: another one of the same name may have
 /// signed it off.
 const AGAIN: Duration = Duration::from_secs(300);
@@ -79,10 +81,16 @@ pub(super) async fn run(controller: Arc<Controller>, events: mpsc::Sender<Event>
             connected: false,
             detail: failed.text,
         });
-        // cancel-safe: both only wait. A new token is the cure of most refusals.
+        let answered = async {
+            controller.reached.notified().await;
+            sleep(SHORTEST).await;
+        };
+        // cancel-safe: all only wait. A new token is the cure of most refusals; and a controller that
+        // has answered something else is back, sooner than the wait for it says.
         tokio::select! {
             () = sleep(delay) => {}
             () = controller.identity.renewed(used.as_ref()), if is_refused => {}
+            () = answered, if !is_refused => {}
         }
     }
 }

@@ -33,6 +33,7 @@ pub(super) async fn run(controller: Arc<Controller>, lease: String, events: mpsc
             _ = registered.changed() => backoff = Backoff::default(),
         }
     }
+    controller.reached.notify_one();
     // A machine that is gone has stopped waiting.
     events.send(Event::ReleaseAnswered(lease)).await.ok();
 }

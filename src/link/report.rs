@@ -40,6 +40,7 @@ pub(super) async fn run(controller: Arc<Controller>) {
                 (backoff, refused) = (Backoff::default(), 0);
                 controller.outbox().done(&report);
                 controller.outbox_changed.notify_waiters();
+                controller.reached.notify_one();
             }
             Err(failed) if failed.answer != Answer::Passing && refused == REFUSALS => {
                 let status = report.status.as_str_name();
