@@ -11,11 +11,12 @@
 //! **Memory** of an end is what HTTP/2 may hold of it, its server's stream window (tiny frames cost
 //! some 30 times their bytes there), and two messages in hand, at most 4 MiB each, with the peers'
 //! frames 64 KiB. Nothing else grows with what peers send. An end that is not read holds a window of
-//! its own connection and of no other; a connection with as many of them as its window has stream
-//! windows stops.
+//! its own connection and of no other.
 //!
-//! The server needs a stream window whose tiny frames stay within its connection's budget, or one
-//! end that is not read costs the others on its connection theirs.
+//! **Windows** are the server's to set: the tiny frames that fit a stream's must stay within h2's
+//! budget for them, half of the connection's window, or an end that nobody reads ends its
+//! connection. With 512 KiB and 64 MiB there is room for one such end. Both known peers open a
+//! connection for each stream.
 //!
 //! What it must never do: print a token, or wait for one end before it serves another.
 
