@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Commits that may wait. A disk syncs at least ten times a second and a group takes
-/// [`MAX_GROUP`], so a queue this long is minutes of a lab's worst traffic, or a disk that hangs.
+/// `MAX_GROUP`, so a queue this long is minutes of a lab's worst traffic, or a disk that hangs.
 pub const MAX_QUEUE: usize = 4096;
 /// Commits in one transaction, so that the first of them is not answered late.
 const MAX_GROUP: usize = 512;
