@@ -16,6 +16,7 @@
 pub mod auth;
 pub mod certs;
 pub mod config_files;
+pub mod engine;
 pub mod leases;
 pub mod model;
 pub mod names;

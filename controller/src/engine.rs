@@ -1,0 +1,315 @@
+//! The one owner of a lab: every change goes through here, in one order.
+//!
+//! ```text
+//!   rpc ── change ──> [ rules ─> world ─> schedule::step ] ──┬─> store (queued in this order)
+//!                         one lock, no waiting inside        ├─> exporters told who holds them
+//!   answer <── on the disk ──────────────────────────────────┴─> streams of what ended are cut
+//! ```
+//!
+//! The world in memory is ahead of the disk by what is being written; nobody gets an answer that
+//! says "done" before it is there. A timer takes the step that is due when nothing happens.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::{Notify, watch};
+use tonic::Status;
+
+use crate::{
+    auth::{Token, Tokens},
+    leases,
+    model::{Exporter, Labels, World},
+    router::{Cut, Pass, Passes, Router, RouterLimits},
+    schedule::{self, Settings, What},
+    store::{self, Store},
+};
+
+/// How often a step is taken although none is due: the clock may have been set.
+const AT_LEAST: Duration = Duration::from_secs(30);
+
+/// Who holds an exporter, as its Status stream tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Name of the lease; empty when nobody does.
+    pub lease: String,
+    /// Name of the client.
+    pub client: String,
+    /// What the lease tells its exporter.
+    pub context: Labels,
+}
+
+/// The owner of a lab. Clones are the same one.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    namespace: String,
+    tokens: Tokens,
+    settings: Settings,
+    store: Store,
+    router: Router,
+    state: Mutex<State>,
+    /// The next step is due at another time than before.
+    timer: Notify,
+}
+
+struct State {
+    world: World,
+    holdings: HashMap<String, watch::Sender<Holding>>,
+    /// Rises with every change, for whoever waits for one.
+    version: watch::Sender<u64>,
+    wake: Option<SystemTime>,
+}
+
+impl Engine {
+    /// The lab `namespace` as `store` has kept it. Nothing is there yet: exporters register again.
+    ///
+    /// # Errors
+    /// The state cannot be read, or its keys are no good.
+    pub fn open(namespace: String, store: Store, settings: Settings) -> Result<Self, EngineError> {
+        let loaded = store.load()?;
+        let tokens = Tokens::new(&loaded.keys, crate::auth::DEFAULT_LIFETIME)?;
+        let engine = Arc::new_cyclic(|engine: &Weak<Inner>| Inner {
+            namespace,
+            tokens,
+            settings,
+            store,
+            router: Router::new(Arc::new(Gate(engine.clone())), RouterLimits::default()),
+            state: Mutex::new(State {
+                world: loaded.world,
+                holdings: HashMap::new(),
+                version: watch::Sender::new(0),
+                wake: None,
+            }),
+            timer: Notify::new(),
+        });
+        Ok(Self(engine))
+    }
+
+    /// Name of the lab.
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// Makes and checks tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// Joins the streams of its leases.
+    pub fn router(&self) -> &Router {
+        &self.0.router
+    }
+
+    /// Looks at the lab as it is now. Must not take long: everybody waits.
+    pub fn read<R>(&self, look: impl FnOnce(&World) -> R) -> R {
+        look(&self.state().world)
+    }
+
+    /// Changes what is kept: `plan` says how, from the lab as it is. Ends when it is on the disk;
+    /// dropping the future takes nothing back.
+    ///
+    /// # Errors
+    /// What `plan` refuses, with nothing changed; INTERNAL when it cannot be kept.
+    pub async fn change<R>(
+        &self,
+        plan: impl FnOnce(&World, SystemTime) -> Result<(R, Vec<store::Change>), Status>,
+    ) -> Result<R, Status> {
+        let (result, commit) = {
+            let mut state = self.state();
+            let now = SystemTime::now();
+            let (result, mut changes) = plan(&state.world, now)?;
+            for change in &changes {
+                change.clone().apply(&mut state.world);
+            }
+            changes.extend(self.settle(&mut state, now));
+            (result, self.0.store.commit(changes))
+        };
+        commit.await.map_err(not_kept)?;
+        Ok(result)
+    }
+
+    /// Changes what is only true while an exporter is there, or its devices. Nothing happens without
+    /// such an exporter. What follows for leases is kept in the background.
+    pub fn presence<R>(
+        &self,
+        exporter: &str,
+        change: impl FnOnce(&mut Exporter, SystemTime) -> R,
+    ) -> Option<R> {
+        let mut state = self.state();
+        let now = SystemTime::now();
+        let result = change(state.world.exporters.get_mut(exporter)?, now);
+        self.step(&mut state, now);
+        Some(result)
+    }
+
+    /// Who holds an exporter, from now on. The first value is that of this moment.
+    pub fn holding(&self, exporter: &str) -> watch::Receiver<Holding> {
+        let mut state = self.state();
+        let now = holding(&state.world, exporter);
+        let sender = state.holdings.entry(exporter.to_owned());
+        sender
+            .or_insert_with(|| watch::Sender::new(now))
+            .subscribe()
+    }
+
+    /// Rises with every change of the lab.
+    pub fn version(&self) -> watch::Receiver<u64> {
+        self.state().version.subscribe()
+    }
+
+    /// Takes the steps that are due by time alone, until it is dropped.
+    pub async fn run(&self) {
+        loop {
+            let wake = {
+                let mut state = self.state();
+                self.step(&mut state, SystemTime::now());
+                state.wake
+            };
+            let due = wake.and_then(|at| at.duration_since(SystemTime::now()).ok());
+            let wait = match wake {
+                Some(_) => due.unwrap_or_default().min(AT_LEAST),
+                None => AT_LEAST,
+            };
+            // cancel-safe: both only wait.
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.0.timer.notified() => {}
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked under the lock was between two changes of the world, each whole.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A step whose changes nobody waits for.
+    fn step(&self, state: &mut State, now: SystemTime) {
+        let changes = self.settle(state, now);
+        if changes.is_empty() {
+            return;
+        }
+        let commit = self.0.store.commit(changes);
+        tokio::spawn(async move {
+            if let Err(error) = commit.await {
+                tracing::error!(%error, "What became of leases cannot be kept.");
+            }
+        });
+    }
+
+    /// What follows from a change: leases begin and end, and who is concerned is told.
+    fn settle(&self, state: &mut State, now: SystemTime) -> Vec<store::Change> {
+        let outcome = schedule::step(&mut state.world, &self.0.settings, now);
+        let mut changes = Vec::new();
+        for change in outcome.changed {
+            match change.what {
+                What::Told => continue,
+                What::Ended(_) => drop(self.0.router.cut(&change.lease, Cut::Ended)),
+                What::Acquired => {
+                    if let Some(exporter) = change.exporter.as_ref()
+                        && let Some(exporter) = state.world.exporters.get_mut(exporter)
+                    {
+                        exporter.presence.tunnels = 0;
+                        exporter.presence.last_tunnel = Some(now);
+                    }
+                }
+                What::Begun => {}
+            }
+            let lease = state.world.leases.get(&change.lease).cloned();
+            changes.push(store::Change::Lease(change.lease, lease));
+        }
+        for (exporter, told) in &state.holdings {
+            let now = holding(&state.world, exporter);
+            let before = told.borrow().clone();
+            if now == before {
+                continue;
+            }
+            if now.lease == before.lease && !now.lease.is_empty() {
+                self.cut_former(&state.world, &now.lease);
+            }
+            told.send_replace(now);
+        }
+        // Exporters that are gone and that nobody listens to any more.
+        state.holdings.retain(|name, told| {
+            told.receiver_count() > 0 || state.world.exporters.contains_key(name)
+        });
+        state.version.send_modify(|version| *version += 1);
+        if state.wake != outcome.wake {
+            state.wake = outcome.wake;
+            self.0.timer.notify_one();
+        }
+        changes
+    }
+
+    /// The lease has another holder: the streams of the one before end.
+    fn cut_former(&self, world: &World, lease: &str) {
+        let held = world
+            .leases
+            .get(lease)
+            .and_then(|lease| lease.held.as_ref());
+        if let Some(held) = held {
+            let epoch = held.epoch;
+            self.0.router.cut(lease, Cut::Transferred { epoch });
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("namespace", &self.0.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lab cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Its state.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// Its keys.
+    #[error(transparent)]
+    Keys(#[from] crate::auth::KeyError),
+}
+
+fn not_kept(error: store::StoreError) -> Status {
+    tracing::error!(%error, "A change cannot be kept.");
+    Status::internal("the controller cannot keep its state; its log has the reason")
+}
+
+fn holding(world: &World, exporter: &str) -> Holding {
+    leases::current(world, exporter).map_or_else(Holding::default, |(name, lease)| Holding {
+        lease: name.to_owned(),
+        client: lease.client.clone(),
+        context: lease.context.clone(),
+    })
+}
+
+/// Lets into the router what a lease of this moment allows.
+struct Gate(Weak<Inner>);
+
+impl Passes for Gate {
+    fn admit(&self, token: &Token) -> Result<Pass, Status> {
+        let over = || Status::unauthenticated("invalid jwt token");
+        let engine = Engine(self.0.upgrade().ok_or_else(over)?);
+        let claim = engine.tokens().verify_stream(token, SystemTime::now())?;
+        let live = engine.read(|world| {
+            let lease = world.leases.get(&claim.lease);
+            let lease = lease.filter(|lease| lease.over.is_none());
+            lease.and_then(|lease| Some(lease.held.as_ref()?.epoch == claim.epoch))
+        });
+        match live {
+            Some(true) => Ok(Pass {
+                stream: claim.stream.to_string(),
+                lease: claim.lease,
+                epoch: claim.epoch,
+            }),
+            _ => Err(over()),
+        }
+    }
+}
