@@ -13,6 +13,7 @@
 //!                             store (redb, grouped commits)
 //! ```
 
+pub mod api;
 pub mod auth;
 pub mod certs;
 pub mod config_files;
