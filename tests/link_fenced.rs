@@ -113,6 +113,9 @@ async fn fenced(end: End) {
             None
         }
         End::Transfer => {
+            // Tunnels of the last moments before a transfer are cut at once: they may be the new
+            // holder's.
+            tokio::time::sleep(Duration::from_millis(300)).await;
             board.lab.transfer(&lease, "bob");
             // A dial that overtakes the word of it would be let in with the former holder.
             daemon.expect_line("transfer", |line| line.contains("Lease transferred."));

@@ -1,9 +1,9 @@
 //! `rigd check`: parse and plan without opening hardware.
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
 use super::{Failure, files};
-use crate::daemon::Access;
+use crate::{config::ExporterConfig, daemon::Access, tree::Plan};
 
 /// Arguments of `rigd check`.
 #[derive(Debug, clap::Args)]
@@ -17,14 +17,17 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     for (config, _) in &exporters {
         Access::check(config)?;
     }
+    // Nobody has to read along to the end.
+    list(&exporters, &mut std::io::stdout().lock()).ok();
+    Ok(())
+}
+
+fn list(exporters: &[(ExporterConfig, Plan)], out: &mut impl Write) -> std::io::Result<()> {
     for (config, plan) in exporters {
-        println!(
-            "{}: exporter {} is valid",
-            config.source.name(),
-            config.metadata.name
-        );
+        let (file, name) = (config.source.name(), &config.metadata.name);
+        writeln!(out, "{file}: exporter {name} is valid")?;
         for (path, type_name) in plan.instances() {
-            println!("  {path}: {type_name}");
+            writeln!(out, "  {path}: {type_name}")?;
         }
     }
     Ok(())

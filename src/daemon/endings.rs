@@ -30,8 +30,10 @@ impl Daemon {
                 self.exporters.remove(&name);
             }
             (_, Some(code)) => {
-                if code != 0 || !stopping {
-                    tracing::info!(exporter = name, code, "The exporter has ended.");
+                match code {
+                    0 if stopping => {}
+                    0 => tracing::info!(exporter = name, "The exporter has ended."),
+                    code => tracing::error!(exporter = name, code, "The exporter has ended."),
                 }
                 self.exporters.set(&name, Served::Ended(code));
             }

@@ -25,8 +25,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long the former holder of a transferred lease is told why nothing works any more.
 const TRANSFERRED: Duration = Duration::from_secs(2);
 
-/// How much earlier than the news of a transfer a client of the new holder may come in.
-const OVERTAKING: Duration = Duration::from_secs(1);
+/// How much earlier than the news of a transfer a client of the new holder may come in: both come
+/// over the same connection, on two streams.
+const OVERTAKING: Duration = Duration::from_millis(200);
 /// Sessions on their way out that are given time. A controller that changes its mind again and again
 /// does not fill the memory.
 const LEAVING: usize = 8;

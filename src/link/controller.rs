@@ -66,6 +66,8 @@ pub(super) struct Failed {
     /// For people: what happened, and what would help.
     pub(super) text: String,
     pub(super) answer: Answer,
+    /// The controller was not even asked.
+    pub(super) local: bool,
 }
 
 impl From<Status> for Failed {
@@ -82,6 +84,7 @@ impl From<IdentityError> for Failed {
         Self {
             answer: Answer::Refused(text.clone()),
             text,
+            local: true,
         }
     }
 }
@@ -103,7 +106,11 @@ impl Failed {
             Answer::Refused(text) => text.clone(),
             Answer::Passing | Answer::Unsupported => cause(status),
         };
-        Self { text, answer }
+        Self {
+            text,
+            answer,
+            local: false,
+        }
     }
 }
 

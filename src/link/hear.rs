@@ -59,22 +59,24 @@ pub(super) async fn run(controller: Arc<Controller>, events: mpsc::Sender<Event>
         let again_in_s = tenths(delay);
         let error = failed.text.as_str();
         let known = controller.health.borrow().detail == error;
-        if is_refused && !known {
+        if known {
+            tracing::debug!(endpoint, error, again_in_s, "Still no connection.");
+        } else if failed.local {
+            tracing::error!(error, again_in_s, "This exporter cannot register.");
+        } else if is_refused {
             tracing::error!(
                 endpoint,
                 error,
                 again_in_s,
                 "The controller refuses this exporter."
             );
-        } else if outage.is_none() {
+        } else {
             tracing::warn!(
                 endpoint,
                 error,
                 again_in_s,
                 "No connection to the controller."
             );
-        } else {
-            tracing::debug!(endpoint, error, again_in_s, "Still no connection.");
         }
         outage.get_or_insert_with(Instant::now);
         controller.health.send_replace(Health {

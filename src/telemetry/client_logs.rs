@@ -29,8 +29,9 @@ use crate::{
     session::{LogHub, LogLine},
 };
 
-/// Where the lines come from that are no client's business.
-const LINK: &str = "rigd::link";
+/// Where the lines come from that are no client's business: the lab's own, which name controllers,
+/// other clients and what a person did. What hooks print comes to clients another way.
+const LABS_OWN: [&str; 2] = ["rigd::link", "rigd::lease"];
 
 /// Where the lines of one exporter go.
 #[derive(Debug, Clone)]
@@ -197,7 +198,8 @@ where
             fields,
             time: SystemTime::now(),
         };
-        if event.metadata().target().starts_with(LINK) {
+        let target = event.metadata().target();
+        if LABS_OWN.iter().any(|own| target.starts_with(own)) {
             logs.hub.record(|| line);
         } else {
             logs.hub.push(line);

@@ -24,6 +24,16 @@ pub enum Hook {
     After,
 }
 
+impl Hook {
+    /// Its key in the configuration.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Before => "beforeLease",
+            Self::After => "afterLease",
+        }
+    }
+}
+
 /// How a hook ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

@@ -6,7 +6,7 @@ use rigd_driver::{KeyKind, KeyOwner};
 use rigd_proto::v1::ExporterStatus;
 
 use super::Runner;
-use crate::lease::machine::{Effect, Event, Lease};
+use crate::lease::machine::{Effect, Event, Lease, Outcome};
 
 /// How long a stop that is cut short may still take to sign off: a controller that does not hear of
 /// it takes the exporter for online until its stream is missed.
@@ -74,7 +74,18 @@ impl Runner {
             }
             Effect::RunHook(kind, lease) => {
                 let hook = self.hooks.start(kind, &lease).await;
-                self.spawn(async move { Event::HookEnded(kind, hook.await) });
+                self.spawn(async move {
+                    let outcome = hook.await;
+                    if let Outcome::Failed(error) = &outcome {
+                        tracing::warn!(
+                            hook = kind.key(),
+                            lease = lease.name,
+                            error,
+                            "A hook failed."
+                        );
+                    }
+                    Event::HookEnded(kind, outcome)
+                });
                 None
             }
             Effect::CutHook(grace) => {
@@ -108,6 +119,9 @@ impl Runner {
                     link.stop_listening();
                 }
                 self.clients.close().await;
+                if let Some(lease) = self.lease() {
+                    tracing::info!(lease = lease.name, client = lease.client, "Lease ends.");
+                }
                 self.leased(None);
                 None
             }
