@@ -15,13 +15,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
 use tonic::Status;
 
 use crate::{
     auth::{Token, Tokens},
     leases,
-    model::{Exporter, Labels, World},
+    model::{Exporter, Labels, Lease, World},
     router::{Cut, Pass, Passes, Router, RouterLimits},
     schedule::{self, Settings, What},
     store::{self, Store},
@@ -146,10 +149,23 @@ impl Engine {
         Some(result)
     }
 
-    /// Who holds an exporter, from now on. The first value is that of this moment.
+    /// Notes something of an exporter from which nothing follows, such as that it is still there: as
+    /// [`Engine::presence`], without a step.
+    pub fn note<R>(
+        &self,
+        exporter: &str,
+        note: impl FnOnce(&mut Exporter, SystemTime) -> R,
+    ) -> Option<R> {
+        let mut state = self.state();
+        let exporter = state.world.exporters.get_mut(exporter)?;
+        Some(note(exporter, SystemTime::now()))
+    }
+
+    /// Who holds an exporter, from now on. The first value is that of this moment; the sender is
+    /// gone when the exporter is.
     pub fn holding(&self, exporter: &str) -> watch::Receiver<Holding> {
         let mut state = self.state();
-        let now = holding(&state.world, exporter);
+        let now = Holding::of(leases::current(&state.world, exporter));
         let sender = state.holdings.entry(exporter.to_owned());
         sender
             .or_insert_with(|| watch::Sender::new(now))
@@ -194,7 +210,11 @@ impl Engine {
             return;
         }
         let commit = self.0.store.commit(changes);
-        tokio::spawn(async move {
+        // Streams that end with their runtime come here too; what is queued is written all the same.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
             if let Err(error) = commit.await {
                 tracing::error!(%error, "What became of leases cannot be kept.");
             }
@@ -222,8 +242,9 @@ impl Engine {
             let lease = state.world.leases.get(&change.lease).cloned();
             changes.push(store::Change::Lease(change.lease, lease));
         }
+        let serving = serving(&state.world);
         for (exporter, told) in &state.holdings {
-            let now = holding(&state.world, exporter);
+            let now = Holding::of(serving.get(exporter.as_str()).copied());
             let before = told.borrow().clone();
             if now == before {
                 continue;
@@ -233,10 +254,12 @@ impl Engine {
             }
             told.send_replace(now);
         }
-        // Exporters that are gone and that nobody listens to any more.
-        state.holdings.retain(|name, told| {
-            told.receiver_count() > 0 || state.world.exporters.contains_key(name)
-        });
+        // Whoever follows an exporter that is gone is told so, also when there will be another one of
+        // its name.
+        let exporters = &state.world.exporters;
+        state
+            .holdings
+            .retain(|name, _| exporters.contains_key(name));
         state.version.send_modify(|version| *version += 1);
         if state.wake != outcome.wake {
             state.wake = outcome.wake;
@@ -282,12 +305,27 @@ fn not_kept(error: store::StoreError) -> Status {
     Status::internal("the controller cannot keep its state; its log has the reason")
 }
 
-fn holding(world: &World, exporter: &str) -> Holding {
-    leases::current(world, exporter).map_or_else(Holding::default, |(name, lease)| Holding {
-        lease: name.to_owned(),
-        client: lease.client.clone(),
-        context: lease.context.clone(),
+/// The lease that each exporter serves: one look at the leases for all exporters.
+fn serving(world: &World) -> HashMap<&str, (&str, &Lease)> {
+    let open = world
+        .leases
+        .iter()
+        .filter(|(_, lease)| lease.over.is_none());
+    open.filter_map(|(name, lease)| {
+        let held = lease.held.as_ref()?;
+        Some((held.exporter.as_str(), (name.as_str(), lease)))
     })
+    .collect()
+}
+
+impl Holding {
+    fn of(lease: Option<(&str, &Lease)>) -> Self {
+        lease.map_or_else(Self::default, |(name, lease)| Self {
+            lease: name.to_owned(),
+            client: lease.client.clone(),
+            context: lease.context.clone(),
+        })
+    }
 }
 
 /// Lets into the router what a lease of this moment allows.

@@ -5,3 +5,4 @@
 //! ```
 
 pub mod caller;
+pub mod controller;
