@@ -272,6 +272,9 @@ async fn held(board: &Board, end: End, name: String, dice: &mut StdRng) {
             holder.read_until_free().await;
         }
         End::Transfer => {
+            // Tunnels of the last moments before a transfer are cut at once: they may be the new
+            // holder's.
+            tokio::time::sleep(Duration::from_millis(300)).await;
             board.lab.transfer(&name, "other");
             // Until then the exporter does not know of it, and would let the new holder in with
             // the former one.

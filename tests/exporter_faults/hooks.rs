@@ -142,6 +142,7 @@ fn row_12_the_controller_is_heard_while_a_hook_runs() {
         rig.lab.end_lease(&passing);
     }
     let last = rig.lab.lease("rig", "patient");
+    rig.hears(ExporterStatus::AfterLeaseHook);
     rig.touch("go");
     rig.hears(ExporterStatus::LeaseReady);
     let trace = format!("before {first}\nafter {first}\nbefore {last}\n");

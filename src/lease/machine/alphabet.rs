@@ -158,7 +158,7 @@ pub enum Effect {
     /// Revoke the hook key and make the instances forget the lease; answer `Quiet`.
     Forget(Lease),
     /// Close the session and its tunnels, stop listening.
-    CloseSession,
+    CloseSession(Lease),
     /// Ask the controller to release the lease; answer `ReleaseAnswered`.
     Release(Lease),
     /// Send `Deadline` with this number after this time, and no earlier one any more.

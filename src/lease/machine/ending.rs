@@ -149,7 +149,7 @@ impl Machine {
 
     pub(super) fn release(&mut self, ending: Ending, out: &mut Vec<Effect>) {
         if !ending.inherited {
-            out.push(Effect::CloseSession);
+            out.push(Effect::CloseSession(ending.lease.clone()));
         }
         let over = ending.over;
         let lease = ending.lease.clone();

@@ -125,7 +125,7 @@ impl World {
                 assert!(!self.client_key);
                 self.answers.push(Event::Quiet(lease.name));
             }
-            Effect::CloseSession => {
+            Effect::CloseSession(_) => {
                 assert!(!self.client_key);
                 self.session = None;
             }

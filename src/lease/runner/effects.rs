@@ -114,12 +114,12 @@ impl Runner {
                 });
                 None
             }
-            Effect::CloseSession => {
+            Effect::CloseSession(lease) => {
                 if let Some(link) = &mut self.link {
                     link.stop_listening();
                 }
                 self.clients.close().await;
-                if let Some(lease) = self.lease() {
+                if self.link.is_some() {
                     tracing::info!(lease = lease.name, client = lease.client, "Lease ends.");
                 }
                 self.leased(None);
