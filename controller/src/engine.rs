@@ -128,6 +128,7 @@ impl Engine {
             for change in &changes {
                 change.clone().apply(&mut state.world);
             }
+            self.cut_ended(&changes);
             changes.extend(self.settle(&mut state, now));
             (result, self.0.store.commit(changes))
         };
@@ -175,6 +176,12 @@ impl Engine {
     /// Rises with every change of the lab.
     pub fn version(&self) -> watch::Receiver<u64> {
         self.state().version.subscribe()
+    }
+
+    /// How many follow [`Engine::version`].
+    #[cfg(test)]
+    pub(crate) fn followers(&self) -> usize {
+        self.state().version.receiver_count()
     }
 
     /// Takes the steps that are due by time alone, until it is dropped.
@@ -266,6 +273,18 @@ impl Engine {
             self.0.timer.notify_one();
         }
         changes
+    }
+
+    /// Leases that somebody ended, or that are gone: their streams end. Those that end by themselves
+    /// are the schedule's.
+    fn cut_ended(&self, changes: &[store::Change]) {
+        for change in changes {
+            if let store::Change::Lease(name, lease) = change
+                && lease.as_ref().is_none_or(|lease| lease.over.is_some())
+            {
+                self.0.router.cut(name, Cut::Ended);
+            }
+        }
     }
 
     /// The lease has another holder: the streams of the one before end.

@@ -14,6 +14,8 @@ mod exporters;
 mod leases;
 mod listen;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{
     pin::Pin,

@@ -121,7 +121,7 @@ fn devices(reports: Vec<DriverInstanceReport>) -> Result<Vec<Device>, Status> {
         Device {
             uuid: report.uuid,
             parent_uuid: report.parent_uuid,
-            labels: report.labels.into_iter().collect(),
+            labels: report.labels,
         }
     });
     let devices = devices.collect();
@@ -149,5 +149,9 @@ fn state(status: ExporterStatus) -> Option<ExporterState> {
 
 /// As much of a text as is kept.
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_TEXT)]
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

@@ -123,7 +123,7 @@ fn asked_selector(asked: LabelSelector) -> Result<Selector, Status> {
         })
     });
     let object = resources::LabelSelector {
-        match_labels: asked.match_labels.into_iter().collect(),
+        match_labels: asked.match_labels,
         match_expressions: expressions.collect::<Result<_, _>>()?,
     };
     Selector::try_from(&object).map_err(|error| Status::unknown(error.to_string()))
@@ -133,7 +133,7 @@ fn told_selector(selector: &Selector) -> LabelSelector {
     let object = resources::LabelSelector::from(selector);
     let expressions = object.match_expressions.into_iter();
     LabelSelector {
-        match_labels: object.match_labels.into_iter().collect(),
+        match_labels: object.match_labels,
         match_expressions: expressions
             .map(|told| LabelSelectorRequirement {
                 key: told.key,

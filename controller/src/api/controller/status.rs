@@ -138,7 +138,7 @@ fn response(holding: &Holding) -> StatusResponse {
         leased,
         lease_name: leased.then(|| holding.lease.clone()),
         client_name: leased.then(|| holding.client.clone()),
-        context: holding.context.clone().into_iter().collect(),
+        context: holding.context.clone(),
     }
 }
 
