@@ -29,4 +29,5 @@ pub mod router;
 mod sample;
 pub mod schedule;
 pub mod selector;
+pub mod server;
 pub mod store;

@@ -5,4 +5,5 @@
 //! ```
 
 pub mod caller;
+pub mod client;
 pub mod controller;

@@ -1,0 +1,106 @@
+//! The port: who waits for whom, and how it ends.
+
+use rigd_proto::client::v1::{GetLeaseRequest, ListExportersRequest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::Code;
+
+use super::site::{SOON, Site};
+use crate::auth::Kind;
+
+fn everything() -> ListExportersRequest {
+    ListExportersRequest {
+        parent: "namespaces/lab".into(),
+        ..ListExportersRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn peers_that_say_nothing_or_nonsense_keep_nobody_out() {
+    let site = Site::open().await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(tokio::net::TcpStream::connect(site.address).await.unwrap());
+    }
+    let _only_tls = site.connect().await;
+    let mut plain = tokio::net::TcpStream::connect(site.address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut nonsense = site.connect().await;
+    nonsense.write_all(&[b'x'; 100]).await.unwrap();
+    let mut rest = Vec::new();
+    // Both are turned away: with an alert or a GOAWAY, and the end.
+    for read in [
+        tokio::time::timeout(SOON, plain.read_to_end(&mut rest)).await,
+        tokio::time::timeout(SOON, nonsense.read_to_end(&mut Vec::new())).await,
+    ] {
+        read.expect("stays open").ok();
+    }
+    let mut alice = site.client("alice").await;
+    let answer = tokio::time::timeout(SOON, alice.list_exporters(everything())).await;
+    answer.expect("kept out").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_begin_is_turned_away() {
+    let site = Site::open().await;
+    let mut silent = tokio::net::TcpStream::connect(site.address).await.unwrap();
+    let mut only_tls = site.connect().await;
+    for read in [
+        tokio::time::timeout(SOON, silent.read(&mut [0; 1])).await,
+        tokio::time::timeout(SOON, only_tls.read(&mut [0; 1])).await,
+    ] {
+        assert!(matches!(read.expect("stays open"), Ok(0) | Err(_)));
+    }
+}
+
+#[tokio::test]
+async fn the_end_cuts_who_does_not_leave() {
+    let mut site = Site::open().await;
+    let mut alice = site.client("alice").await;
+    alice.list_exporters(everything()).await.unwrap();
+    // Has begun HTTP/2 and never reads the GOAWAY.
+    let mut deaf = site.connect().await;
+    deaf.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    deaf.read_u8().await.unwrap();
+    site.shutdown.cancel();
+    let ended = tokio::time::timeout(SOON, &mut site.server).await;
+    ended.expect("never ends").unwrap().unwrap();
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(SOON, deaf.read_to_end(&mut rest)).await;
+    read.expect("was not cut").ok();
+    assert!(tokio::net::TcpStream::connect(site.address).await.is_err());
+}
+
+#[tokio::test]
+async fn failed_logins_are_counted_for_each_address_and_good_tokens_are_not_held_up() {
+    let site = Site::open().await;
+    let mut wrong = site.credentials(Kind::Client, "alice");
+    wrong.token.push('x');
+    let mut wrong = site.client_with(wrong).await;
+    let mut codes = Vec::new();
+    for _ in 0..12 {
+        codes.push(wrong.list_exporters(everything()).await.unwrap_err().code());
+    }
+    assert_eq!(codes[..10], [Code::Unknown; 10]);
+    assert_eq!(codes[11], Code::ResourceExhausted);
+    let mut alice = site.client("alice").await;
+    alice.list_exporters(everything()).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_is_not_known_learns_nothing() {
+    let site = Site::open().await;
+    let channel = site.channel().await;
+    let mut nobody =
+        rigd_proto::client::v1::client_service_client::ClientServiceClient::new(channel);
+    let name = "namespaces/lab/leases/x".to_owned();
+    let status = nobody
+        .get_lease(GetLeaseRequest { name })
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert_eq!(status.message(), "missing authorization header");
+    let status = nobody.list_exporters(everything()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+}
