@@ -83,7 +83,7 @@ struct Lab {
     service: ControllerService,
     incoming: mpsc::Sender<io::Result<DuplexStream>>,
     _server: AbortOnDropHandle<()>,
-    _state: TempDir,
+    state: TempDir,
 }
 
 impl Lab {
@@ -111,7 +111,7 @@ impl Lab {
             service,
             incoming,
             _server: AbortOnDropHandle::new(server),
-            _state: state,
+            state,
         };
         for name in ["bench", "other"] {
             lab.keep(vec![Change::Client(name.into(), Some(client()))])

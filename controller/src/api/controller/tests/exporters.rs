@@ -219,3 +219,36 @@ async fn a_stream_whose_token_is_revoked_ends() {
     let (_, text) = end(&mut status).await;
     assert_eq!(text, "oidc: verify token: oidc: token was revoked");
 }
+
+#[tokio::test]
+async fn a_client_that_came_first_gets_the_exporter_as_soon_as_it_is_there() {
+    let lab = Lab::new().await;
+    lab.ask("one", "bench").await;
+    let mut rig = lab.exporter("rig-1").await;
+    rig.register(register_request()).await.unwrap();
+    report(&mut rig, ExporterStatus::Available).await;
+    assert!(lab.engine.read(|world| world.leases["one"].held.is_none()));
+    let mut status = rig.status(StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(words(next(&mut status).await), held("one", "bench"));
+}
+
+#[tokio::test]
+async fn what_it_registered_outlives_the_controller() {
+    let lab = Lab::new().await;
+    let mut rig = lab.exporter("rig-1").await;
+    rig.register(register_request()).await.unwrap();
+    // As after kill -9: the file of this moment.
+    let killed = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(lab.state.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), killed.path().join(file.file_name())).unwrap();
+    }
+    let kept = Store::open(killed.path()).unwrap().load().unwrap();
+    let devices = &kept.world.exporters["rig-1"].devices;
+    assert_eq!(
+        *devices,
+        lab.engine
+            .read(|world| world.exporters["rig-1"].devices.clone())
+    );
+    assert_eq!(devices.len(), 2);
+}

@@ -2,15 +2,19 @@
 
 use std::{
     fmt::{Debug, Write as _},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use tracing::{
-    Event, Metadata, Subscriber,
+    Dispatch, Event, Metadata, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
     subscriber::{DefaultGuard, set_default},
 };
+
+/// With a single subscriber in the process, tracing asks the thread that logs first whether anybody
+/// wants a line, and keeps "nobody" of a thread without one for all. So there are always two.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Sink(Arc::default())));
 
 /// Lines of this crate at WARN and above, since it was made.
 pub(super) struct Log {
@@ -21,6 +25,7 @@ pub(super) struct Log {
 impl Log {
     /// Of this thread, which is the whole runtime of a test.
     pub(super) fn new() -> Self {
+        LazyLock::force(&SECOND);
         let lines = Arc::<Mutex<Vec<String>>>::default();
         let _guard = set_default(Sink(Arc::clone(&lines)));
         Self { lines, _guard }
