@@ -1,11 +1,20 @@
 //! The port: who waits for whom, and how it ends.
 
-use rigd_proto::client::v1::{GetLeaseRequest, ListExportersRequest};
+use std::time::Duration;
+
+use rigd_proto::{
+    client::v1::{CreateLeaseRequest, GetLeaseRequest, Lease, ListExportersRequest},
+    v1::{
+        DialRequest, ExporterStatus, ListenRequest, ReportStatusRequest, StreamRequest,
+        controller_service_client::ControllerServiceClient,
+        router_service_client::RouterServiceClient,
+    },
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tonic::Code;
+use tonic::{Code, Request};
 
 use super::site::{SOON, Site};
-use crate::auth::Kind;
+use crate::{auth::Kind, sample};
 
 fn everything() -> ListExportersRequest {
     ListExportersRequest {
@@ -39,11 +48,15 @@ async fn peers_that_say_nothing_or_nonsense_keep_nobody_out() {
     answer.expect("kept out").unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_peer_that_does_not_begin_is_turned_away() {
     let site = Site::open().await;
     let mut silent = tokio::net::TcpStream::connect(site.address).await.unwrap();
     let mut only_tls = site.connect().await;
+    // A clock that stands still goes ahead while a socket is waited for: only for this moment.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    tokio::time::resume();
     for read in [
         tokio::time::timeout(SOON, silent.read(&mut [0; 1])).await,
         tokio::time::timeout(SOON, only_tls.read(&mut [0; 1])).await,
@@ -103,4 +116,70 @@ async fn whoever_is_not_known_learns_nothing() {
     assert_eq!(status.message(), "missing authorization header");
     let status = nobody.list_exporters(everything()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_lease_and_its_tunnel_go_through_one_port() {
+    let site = Site::open().await;
+    site.add(|world| sample::exporter(world, "rig", &[("board", "rpi4")]))
+        .await;
+    let channel = site.channel().await;
+    let wish = CreateLeaseRequest {
+        parent: "namespaces/lab".into(),
+        lease_id: "one".into(),
+        lease: Some(Lease {
+            selector: "board=rpi4".into(),
+            duration: sample::seconds(60),
+            ..Lease::default()
+        }),
+    };
+    site.client("alice").await.create_lease(wish).await.unwrap();
+
+    let rig = site.credentials(Kind::Exporter, "rig");
+    let mut rig = ControllerServiceClient::with_interceptor(channel.clone(), rig);
+    let alice = site.credentials(Kind::Client, "alice");
+    let mut alice = ControllerServiceClient::with_interceptor(channel.clone(), alice);
+    let lease_name = "one".to_owned();
+    let listen = rig.listen(ListenRequest { lease_name }).await;
+    let mut tunnels = listen.unwrap().into_inner();
+    let ready = ReportStatusRequest {
+        status: ExporterStatus::LeaseReady.into(),
+        ..ReportStatusRequest::default()
+    };
+    rig.report_status(ready).await.unwrap();
+    let lease_name = "one".to_owned();
+    let dialed = alice.dial(DialRequest { lease_name }).await;
+    let dialed = dialed.unwrap().into_inner();
+    let offered = tunnels.message().await.unwrap().unwrap();
+    assert_eq!(dialed.router_endpoint, site.address.to_string());
+    assert_eq!(offered.router_endpoint, dialed.router_endpoint);
+
+    let end = |token: String, says: &'static [u8]| {
+        let said = StreamRequest {
+            payload: says.into(),
+            ..StreamRequest::default()
+        };
+        let mut request = Request::new(tokio_stream::StreamExt::chain(
+            tokio_stream::once(said),
+            tokio_stream::pending(),
+        ));
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        let mut router = RouterServiceClient::new(channel.clone());
+        async move {
+            let mut answers = router.stream(request).await.unwrap().into_inner();
+            answers.message().await.unwrap().unwrap().payload
+        }
+    };
+    let both = futures::future::join(
+        end(dialed.router_token, b"from alice"),
+        end(offered.router_token, b"from rig"),
+    );
+    let (alice, rig) = tokio::time::timeout(SOON, both)
+        .await
+        .expect("never joined");
+    assert_eq!(
+        (&alice[..], &rig[..]),
+        (&b"from rig"[..], &b"from alice"[..])
+    );
 }
