@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   accept ──place──> handshake, preface ──> Connection ──> services
-//!     64 KiB messages of tunnels in one frame         │
+//!                                                  │
 //!   shutdown: GOAWAY ──grace──> cut ──1 s──> done  <──┘
 //! ```
 //!
