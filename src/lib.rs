@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 mod control;
 mod daemon;
+mod embedded;
 mod exporter;
 pub mod lease;
 mod link;
