@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::Path};
 
 use protox::Compiler;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "jumpstarter/v1/common.proto",
     "jumpstarter/v1/kubernetes.proto",
     "jumpstarter/v1/jumpstarter.proto",
@@ -12,6 +12,13 @@ const FILES: [&str; 7] = [
     "jumpstarter/v1/telemetry.proto",
     "jumpstarter/client/v1/client.proto",
     "rigd/control/v1/control.proto",
+    "rigd/control/v1/controller.proto",
+];
+
+/// Messages with secrets: `control::secret` says what is shown of them.
+const SECRET: [&str; 2] = [
+    ".rigd.control.v1.Credentials",
+    ".rigd.control.v1.ExportResponse",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -29,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         // Labels come out in the same order every time.
         .btree_map(".")
+        .skip_debug(SECRET)
         .compile_fds(compiler.file_descriptor_set())?;
 
     // The set ends up in the binary, where comments are of no use.

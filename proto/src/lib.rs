@@ -22,6 +22,8 @@ pub mod client {
 
 /// Protocol of the daemon's control socket.
 pub mod control {
+    mod secret;
+
     /// `rigd.control.v1`.
     pub mod v1 {
         #![allow(missing_docs, reason = "generated from .proto files")]
