@@ -9,10 +9,12 @@
 //! The world in memory is ahead of the disk by what is being written; nobody gets an answer that
 //! says "done" before it is there. A timer takes the step that is due when nothing happens.
 
+mod due;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use tokio::{
@@ -22,16 +24,13 @@ use tokio::{
 use tonic::Status;
 
 use crate::{
-    auth::{Token, Tokens},
+    auth::{Keys, Token, Tokens},
     leases,
     model::{Exporter, Labels, Lease, World},
     router::{Cut, Pass, Passes, Router, RouterLimits},
     schedule::{self, Settings, What},
     store::{self, Store},
 };
-
-/// How often a step is taken although none is due: the clock may have been set.
-const AT_LEAST: Duration = Duration::from_secs(30);
 
 /// Who holds an exporter, as its Status stream tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +49,7 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     namespace: String,
+    keys: Keys,
     tokens: Tokens,
     settings: Settings,
     store: Store,
@@ -77,6 +77,7 @@ impl Engine {
         let tokens = Tokens::new(&loaded.keys, crate::auth::DEFAULT_LIFETIME)?;
         let engine = Arc::new_cyclic(|engine: &Weak<Inner>| Inner {
             namespace,
+            keys: loaded.keys,
             tokens,
             settings,
             store,
@@ -105,6 +106,11 @@ impl Engine {
     /// Joins the streams of its leases.
     pub fn router(&self) -> &Router {
         &self.0.router
+    }
+
+    /// All of the state as it is now, its secrets included.
+    pub fn dump(&self) -> store::Dump {
+        store::Dump::new(self.read(World::clone), self.0.keys.clone())
     }
 
     /// Looks at the lab as it is now. Must not take long: everybody waits.
@@ -184,27 +190,6 @@ impl Engine {
         self.state().version.receiver_count()
     }
 
-    /// Takes the steps that are due by time alone, until it is dropped.
-    pub async fn run(&self) {
-        loop {
-            let wake = {
-                let mut state = self.state();
-                self.step(&mut state, SystemTime::now());
-                state.wake
-            };
-            let due = wake.and_then(|at| at.duration_since(SystemTime::now()).ok());
-            let wait = match wake {
-                Some(_) => due.unwrap_or_default().min(AT_LEAST),
-                None => AT_LEAST,
-            };
-            // cancel-safe: both only wait.
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.0.timer.notified() => {}
-            }
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // Whoever panicked under the lock was between two changes of the world, each whole.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -213,6 +198,11 @@ impl Engine {
     /// A step whose changes nobody waits for.
     fn step(&self, state: &mut State, now: SystemTime) {
         let changes = self.settle(state, now);
+        self.keep(changes);
+    }
+
+    /// Keeps changes for which nobody waits.
+    fn keep(&self, changes: Vec<store::Change>) {
         if changes.is_empty() {
             return;
         }

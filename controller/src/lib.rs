@@ -13,6 +13,7 @@
 //!                             store (redb, grouped commits)
 //! ```
 
+pub mod admin;
 pub mod api;
 pub mod auth;
 pub mod certs;

@@ -60,6 +60,9 @@ pub struct Exporter {
     /// Why it is not given out for now; what is leased stays so.
     #[serde(default)]
     pub held: Option<String>,
+    /// Its file is served by the same process as the controller: it comes and goes with that.
+    #[serde(default)]
+    pub hosted: bool,
     /// Instances, as it registered them last.
     pub devices: Vec<Device>,
     /// What is known of it while it is there.

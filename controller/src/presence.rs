@@ -182,6 +182,7 @@ mod tests {
             tokens_from: at(0),
             enabled: true,
             held: None,
+            hosted: false,
             devices: vec![],
             presence: Presence::default(),
         }

@@ -43,6 +43,7 @@ pub(crate) fn exporter(world: &mut World, name: &str, pairs: &[(&str, &str)]) {
         tokens_from: at(0),
         enabled: true,
         held: None,
+        hosted: false,
         devices: vec![Device {
             uuid: "d".into(),
             parent_uuid: None,

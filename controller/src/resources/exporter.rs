@@ -140,6 +140,7 @@ impl Exporter {
             tokens_from: created,
             enabled: self.spec.enabled.unwrap_or(true),
             held: None,
+            hosted: false,
             devices: status.devices.into_iter().map(Device::from).collect(),
             presence: Presence {
                 status: state,

@@ -65,6 +65,7 @@ prop_compose! {
             uid, labels, created, enabled,
             tokens_from: created,
             held: None,
+            hosted: false,
             devices: devices.into_iter().map(device).collect(),
             presence: Presence {
                 status: lost.then_some(ExporterState::AfterLeaseHookFailed),

@@ -264,6 +264,7 @@ fn exporter() -> Exporter {
         tokens_from: SystemTime::UNIX_EPOCH,
         enabled: true,
         held: None,
+        hosted: false,
         devices: vec![],
         presence: Presence::default(),
     }

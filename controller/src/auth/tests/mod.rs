@@ -56,6 +56,7 @@ fn world() -> World {
         tokens_from: now() - DAY,
         enabled: true,
         held: None,
+        hosted: false,
         devices: vec![],
         presence: Presence::default(),
     };

@@ -33,6 +33,7 @@ fn exporter() -> Exporter {
         tokens_from: at(8),
         enabled: true,
         held: None,
+        hosted: false,
         devices: vec![Device {
             uuid: "d".into(),
             parent_uuid: None,
