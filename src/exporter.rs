@@ -181,7 +181,7 @@ impl Exporter {
                 let clients = Clients::leased(served.clone(), dialer.clone());
                 registration = Some(Registration {
                     name: name.clone(),
-                    namespace: config.metadata.namespace.clone().unwrap_or_default(),
+                    namespace: identity.namespace().to_owned(),
                     endpoint,
                     dialer,
                     identity,

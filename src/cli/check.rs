@@ -2,8 +2,12 @@
 
 use std::{io::Write, path::PathBuf};
 
-use super::{Failure, files};
-use crate::{config::ExporterConfig, daemon::Access, tree::Plan};
+use super::{Failure, files, run::ControllerArgs};
+use crate::{
+    config::{ExporterConfig, Settings},
+    daemon::Access,
+    tree::Plan,
+};
 
 /// Arguments of `rigd check`.
 #[derive(Debug, clap::Args)]
@@ -14,8 +18,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let exporters = files::load_all(&files::find(&args.files)?)?;
+    let env = |name: &str| std::env::var(name).ok();
+    let settings = Settings::load(&env).map_err(Failure::Usage)?;
+    let controller = ControllerArgs::default().over(settings.controller)?;
     for (config, _) in &exporters {
-        Access::check(config)?;
+        Access::check(config, &controller.namespace)?;
     }
     // Nobody has to read along to the end.
     list(&exporters, &mut std::io::stdout().lock()).ok();

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+mod controller;
+
+pub(super) use controller::ControllerArgs;
+
 use super::{Failure, Global, files};
 use crate::{
-    config::{ListenTls, Settings, TcpAddress},
-    daemon::{self, Flags},
+    config::{ControllerSettings, ListenTls, Settings, TcpAddress},
+    daemon::{self, Controller, Flags, Load},
     exporter::Directories,
     os::paths,
     telemetry,
@@ -55,6 +59,9 @@ pub(super) struct Args {
     /// File with the passphrase that TCP clients must send.
     #[arg(long, value_name = "FILE", requires = "tls_grpc_listener")]
     passphrase_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    controller: ControllerArgs,
 }
 
 /// `[HOST:]PORT`, as upstream's flag of the same name.
@@ -68,6 +75,43 @@ fn parse_listener(text: &str) -> Result<TcpAddress, String> {
 }
 
 pub(super) fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let flags = args.flags()?;
+    let controller = args.controller.clone();
+    let load = move || {
+        let env = |name: &str| std::env::var(name).ok();
+        let files = match &args.exporter {
+            Some(alias) => vec![files::by_alias(alias, &env)?],
+            None => files::find(&args.files)?,
+        };
+        files::load_all(&files)
+    };
+    let controller = |settings| {
+        Ok(Controller {
+            options: controller.over(settings)?,
+            always: false,
+        })
+    };
+    serve(global, Box::new(load), flags, controller)
+}
+
+/// The embedded controller alone: `rigd controller run`.
+pub(super) fn controller(args: &ControllerArgs, global: &Global) -> Result<(), Failure> {
+    let controller = |settings| {
+        Ok(Controller {
+            options: args.over(settings)?,
+            always: true,
+        })
+    };
+    let none = || Ok(Vec::new());
+    serve(global, Box::new(none), Flags::default(), controller)
+}
+
+fn serve(
+    global: &Global,
+    load: Load,
+    flags: Flags,
+    controller: impl FnOnce(ControllerSettings) -> Result<Controller, Failure>,
+) -> Result<(), Failure> {
     let env = |name: &str| std::env::var(name).ok();
     let settings = Settings::load(&env).map_err(Failure::Usage)?;
     let filter = global.log.as_deref().unwrap_or(&settings.log);
@@ -78,27 +122,19 @@ pub(super) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         .install_default()
         .map_err(|_| Failure::Runtime(anyhow::anyhow!("the TLS provider was set before")))?;
 
-    let flags = args.flags()?;
     let state_dir = settings.state_dir.unwrap_or_else(|| paths::state_dir(&env));
     let runtime_dir = settings
         .runtime_dir
         .unwrap_or_else(|| paths::runtime_dir(&env));
-    let load = move || {
-        let env = |name: &str| std::env::var(name).ok();
-        let files = match &args.exporter {
-            Some(alias) => vec![files::by_alias(alias, &env)?],
-            None => files::find(&args.files)?,
-        };
-        files::load_all(&files)
-    };
     daemon::run(daemon::Setup {
-        load: Box::new(load),
+        load,
         flags,
         directories: Directories {
             state: state_dir,
             runtime: runtime_dir,
         },
         clients,
+        controller: controller(settings.controller)?,
     })
 }
 

@@ -56,7 +56,7 @@ pub use refs::check_refs;
 pub use safety::{Interlock, SafeCall, SafeStep};
 pub use schema::exporter_schema;
 pub use secret::is_secret_key;
-pub use settings::Settings;
+pub use settings::{ControllerSettings, Settings};
 pub use span::{Span, Spanned};
 pub use suggest::{did_you_mean, nearest};
 pub use yaml::parse_tree;

@@ -1,17 +1,12 @@
 //! How clients come to an exporter: by sockets of its own, or by leases of its controller.
 
-use std::path::Path;
-
-use anyhow::Context;
-
 use super::sockets::{Flags, Sockets};
 use crate::{
     cli::Failure,
     config::{Diagnostics, Endpoint, EndpointError, ExporterConfig, Problem},
-    control,
+    embedded::{self, Lab},
     exporter::Way,
     link::{Dialer, Identity},
-    os::paths,
 };
 
 /// The way to an exporter, as far as it is known before anything is opened.
@@ -21,18 +16,25 @@ pub(crate) enum Access {
     Sockets(Sockets),
     /// A controller.
     Controller(Endpoint, Dialer, Identity),
+    /// The controller of this process, as the exporter finds it when it starts.
+    Own(Lab),
 }
 
 impl Access {
-    /// Flags before the file's `listen`, then its controller, and a socket in the runtime directory
-    /// without any of them.
+    /// Whether it is the controller of this process that leases the exporter: neither flags nor its
+    /// file say anything else.
+    pub(super) fn is_own(flags: &Flags, config: &ExporterConfig) -> bool {
+        !flags.direct() && config.listen.is_none() && config.endpoint.is_none()
+    }
+
+    /// Flags before the file's `listen`, then its controller, and `lab` without any of them.
     ///
     /// # Errors
-    /// The configuration says too little, or a socket has nowhere to be.
+    /// The configuration says too little or the wrong thing.
     pub(super) fn of(
         flags: &Flags,
         config: &ExporterConfig,
-        runtime_dir: &Path,
+        lab: Option<&Lab>,
     ) -> Result<Self, Failure> {
         let name = &config.metadata.name;
         let direct = flags.direct() || config.listen.is_some();
@@ -52,26 +54,35 @@ impl Access {
         if let Some(endpoint) = &config.endpoint {
             return Self::controller(endpoint, config);
         }
-        if paths::component(name) == control::SOCKET.trim_end_matches(".sock") {
-            return Err(Failure::usage(format!(
-                "exporter `{name}` needs a socket of another name, which is that of the daemon: \
-                 give it `listen: {{unix: PATH}}` or another `metadata.name`"
-            )));
-        }
-        paths::make_private(runtime_dir)
-            .with_context(|| format!("cannot use the runtime directory {}", runtime_dir.display()))
-            .map_err(Failure::Runtime)?;
-        Ok(Self::Sockets(Sockets::in_runtime_dir(name, runtime_dir)))
+        let lab = lab.cloned().ok_or_else(|| {
+            let text = format!("exporter {name} has no controller: the embedded one does not run");
+            Failure::Runtime(anyhow::Error::msg(text))
+        })?;
+        Self::fits(config, lab.engine.namespace())?;
+        Ok(Self::Own(lab))
     }
 
-    /// Whether the file says all that its way needs, without opening anything.
+    /// Whether the file says all that its way needs, without opening anything; `namespace` is that of
+    /// the embedded controller.
     ///
     /// # Errors
     /// As [`Access::of`].
-    pub(crate) fn check(config: &ExporterConfig) -> Result<(), Failure> {
+    pub(crate) fn check(config: &ExporterConfig, namespace: &str) -> Result<(), Failure> {
         match (&config.listen, &config.endpoint) {
             (None, Some(endpoint)) => Self::controller(endpoint, config).map(drop),
-            _ => Ok(()),
+            (None, None) => Self::fits(config, namespace),
+            (Some(_), _) => Ok(()),
+        }
+    }
+
+    fn fits(config: &ExporterConfig, namespace: &str) -> Result<(), Failure> {
+        let problems = embedded::check(config, namespace);
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Config(vec![Diagnostics::new(
+                config.source.clone(),
+                problems,
+            )])),
         }
     }
 
@@ -94,15 +105,25 @@ impl Access {
         matches!(self, Self::Sockets(_))
     }
 
+    /// Whether it is leased by the controller of this process.
+    pub(super) fn is_own_lab(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
     /// Binds its sockets, when it has any.
     ///
     /// # Errors
     /// As [`Sockets::bind`].
-    pub(super) async fn open(&self) -> Result<Way, Failure> {
+    pub(super) async fn open(&self, config: &ExporterConfig) -> Result<Way, Failure> {
         match self.clone() {
             Self::Sockets(sockets) => Ok(Way::Sockets(sockets.bind().await?, sockets.told())),
             Self::Controller(endpoint, dialer, identity) => {
                 Ok(Way::Controller(endpoint, dialer, identity))
+            }
+            Self::Own(lab) => {
+                let seat = lab.seat(config);
+                let seat = seat.map_err(|error| Failure::Runtime(error.into()))?;
+                Ok(Way::Controller(seat.endpoint, seat.dialer, seat.identity))
             }
         }
     }

@@ -12,7 +12,7 @@ use super::{
 use crate::{config::ExporterConfig, registry::Registry, tree::Plan};
 
 impl Daemon {
-    pub(super) fn ended(&mut self, Ended { name, id, code }: Ended) {
+    pub(super) async fn ended(&mut self, Ended { name, id, code }: Ended) {
         if self.hosted.get(&name).is_none_or(|hosted| hosted.id != id) {
             return;
         }
@@ -28,6 +28,10 @@ impl Daemon {
             (Some(Then::Forget), _) => {
                 tracing::info!(exporter = name, "No longer served.");
                 self.exporters.remove(&name);
+                if let Err(failure) = self.tell_controller(&[]).await {
+                    let error = failure.text();
+                    tracing::warn!(exporter = name, error, "Still known to the controller.");
+                }
             }
             (_, Some(code)) => {
                 match code {

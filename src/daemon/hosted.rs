@@ -75,6 +75,8 @@ pub(super) struct Hosted {
     pub(super) id: u64,
     pub(super) config: Arc<ExporterConfig>,
     pub(super) direct: bool,
+    /// The controller of this process leases it.
+    pub(super) own: bool,
     pub(super) handle: ExporterHandle,
     pub(super) stop: Stop,
     pub(super) started: Instant,
@@ -132,6 +134,7 @@ pub(super) fn host(
         id,
         config: config.clone(),
         direct: access.is_direct(),
+        own: access.is_own_lab(),
         handle,
         stop: stop.clone(),
         started: Instant::now(),
@@ -165,7 +168,7 @@ pub(super) fn host(
             }
         };
         let code = runtime.block_on(async {
-            let way = match access.open().await {
+            let way = match access.open(&config).await {
                 Ok(way) => way,
                 Err(failure) => {
                     bound_tx.send(Err(failure)).ok();
@@ -225,6 +228,7 @@ impl Drop for LastWord {
 
 fn announce(config: &ExporterConfig, tree: &Tree, access: &Access) {
     use std::io::Write;
+    // Those of a controller are told by whoever sees that they can be leased.
     let Access::Sockets(sockets) = access else {
         return;
     };

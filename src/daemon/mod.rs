@@ -1,18 +1,19 @@
 //! The process: its exporters, each on a thread of its own, and what concerns all of them.
 //!
 //! ```text
-//!   load files ─> all sockets bound ─> READY ─> serve ─┬─ signals: stop, cut, reload
-//!                                                      ├─ an exporter ended: replaced, kept as ended
-//!                                                      ├─ control socket
-//!                                                      └─ watchdog
-//!   none left ─> exit with the worst code
+//!   load files ─> embedded controller, for those without another ─> all sockets bound ─> READY
+//!     └─> serve ─┬─ signals: stop, cut, reload
+//!                ├─ an exporter ended: replaced, kept as ended
+//!                ├─ control socket
+//!                └─ watchdog
+//!   none left ─> the controller ends ─> exit with the worst code
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     runtime,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
@@ -21,6 +22,7 @@ use crate::{
     cli::Failure,
     config::ExporterConfig,
     control,
+    embedded::{self, Lab},
     exporter::Directories,
     lease::{hook, safe_state},
     os::{
@@ -41,10 +43,13 @@ mod access;
 mod endings;
 pub(crate) mod handle;
 mod hosted;
+mod own;
+mod paste;
 mod pulse;
 mod reload;
 mod sockets;
 
+pub(crate) use paste::quote;
 pub(crate) use sockets::Flags;
 
 /// Reloads that wait for one under way.
@@ -65,6 +70,17 @@ pub(crate) struct Setup {
     pub(crate) directories: Directories,
     /// Where log lines go to clients.
     pub(crate) clients: Arc<ClientLogs>,
+    /// The embedded controller.
+    pub(crate) controller: Controller,
+}
+
+/// The embedded controller of a daemon.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    /// How it is served.
+    pub(crate) options: embedded::Options,
+    /// It runs although no exporter needs it, and the daemon with it.
+    pub(crate) always: bool,
 }
 
 /// Serves the exporters until a signal, or until all of them have ended.
@@ -94,10 +110,15 @@ pub(crate) fn run(setup: Setup) -> Result<(), Failure> {
             stop: Stop::default(),
             hurried: false,
             notify: Arc::new(Notify::from_env()),
+            controller: setup.controller,
+            running: None,
+            lab: watch::Sender::new(None),
         };
         daemon.start(loaded).await?;
         let control = daemon.open_control(Reload(reload_tx)).await;
         daemon.serve(signals, ended, reloads).await;
+        // Last of all: the exporters have signed off.
+        daemon.stop_controller().await;
         if let Some((shutdown, serving)) = control {
             shutdown.begin.cancel();
             // Bounded by its grace and its cut.
@@ -135,6 +156,10 @@ struct Daemon {
     /// Nothing was waited for at the end.
     hurried: bool,
     notify: Arc<Notify>,
+    controller: Controller,
+    running: Option<embedded::Running>,
+    /// What others may know of it.
+    lab: watch::Sender<Option<Lab>>,
 }
 
 impl Daemon {
@@ -144,10 +169,7 @@ impl Daemon {
             let text = "--unix and --tls-grpc-listener serve one exporter; several were given";
             return Err(Failure::usage(text));
         }
-        let mut planned = Vec::new();
-        for (config, plan) in loaded {
-            planned.push(self.plan(Arc::new(config), plan)?);
-        }
+        let planned = self.plan_all(loaded).await?;
         let mut starting = Vec::new();
         for planned in planned {
             let host = self.host(planned);
@@ -166,7 +188,7 @@ impl Daemon {
     }
 
     fn plan(&self, config: Arc<ExporterConfig>, plan: Plan) -> Result<Planned, Failure> {
-        let access = Access::of(&self.flags, &config, &self.around.directories.runtime)?;
+        let access = Access::of(&self.flags, &config, self.lab.borrow().as_ref())?;
         Ok(Planned {
             config,
             plan,
@@ -181,6 +203,9 @@ impl Daemon {
             hosted::host(planned, self.next_id, self.stop.child(), &self.around)?;
         self.exporters
             .set(&name, Served::Running(hosted.handle.clone()));
+        if let (true, Some(lab)) = (hosted.own, self.lab.borrow().clone()) {
+            tokio::spawn(embedded::announce(lab, name.clone(), hosted.handle.clone()));
+        }
         self.hosted.insert(name, hosted);
         Ok(starting)
     }
@@ -236,7 +261,9 @@ impl Daemon {
             }
         };
         let shutdown = Shutdown::default();
-        let serving = control::serve(listener, self.exporters.clone(), reload, shutdown.clone());
+        let (_, lab) = watch::channel(None);
+        let exporters = self.exporters.clone();
+        let serving = control::serve(listener, exporters, lab, reload, shutdown.clone());
         let serving = async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "The control socket failed.");
@@ -254,7 +281,7 @@ impl Daemon {
     ) {
         let mut pulse = interval(pulse::period(self.notify.watchdog()));
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.hosted.is_empty() || !self.restarts.is_empty() {
+        while self.goes_on() {
             // cancel-safe: the arms only take what is there.
             tokio::select! {
                 wish = signals.next() => match wish {
@@ -280,11 +307,17 @@ impl Daemon {
                     // Whoever asked may have gone.
                     reply.send(done).ok();
                 }
-                Some(end) = ended.recv() => self.ended(end),
+                Some(end) = ended.recv() => self.ended(end).await,
+                reason = own::failed(&mut self.running) => self.controller_failed(&reason),
                 config = endings::next_restart(&mut self.restarts) => self.restart(config),
                 _ = pulse.tick() => pulse::beat(&self.exporters, &self.notify),
             }
         }
+    }
+
+    fn goes_on(&self) -> bool {
+        let exporters = !self.hosted.is_empty() || !self.restarts.is_empty();
+        exporters || self.controller.always && !self.stop.begin.is_cancelled()
     }
 
     /// A signal to stop. The third one is not discussed.
@@ -299,6 +332,11 @@ impl Daemon {
             return false;
         }
         tracing::info!(signal, "Stopping.");
+        self.begin_stop();
+        false
+    }
+
+    fn begin_stop(&mut self) {
         self.notify.stopping();
         let times = self
             .hosted
@@ -310,7 +348,6 @@ impl Daemon {
             restart.abort();
         }
         self.stop.begin.cancel();
-        false
     }
 }
 

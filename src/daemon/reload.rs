@@ -25,11 +25,8 @@ impl Daemon {
                 "--unix and --tls-grpc-listener serve one exporter; several were found".into(),
             );
         }
-        let mut wanted = Vec::new();
-        for (config, plan) in loaded {
-            let planned = self.plan(config.into(), plan);
-            wanted.push(planned.map_err(|failure| failure.text())?);
-        }
+        let wanted = self.plan_all(loaded).await;
+        let wanted = wanted.map_err(|failure| failure.text())?;
         let names: BTreeSet<String> = wanted
             .iter()
             .map(|planned| planned.config.metadata.name.clone())

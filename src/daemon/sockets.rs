@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::paste::quote;
 use crate::{
     cli::Failure,
     config::{Listen, ListenTls, TcpAddress},
@@ -74,15 +75,6 @@ impl Sockets {
         Self {
             unix: listen.unix,
             tcp,
-        }
-    }
-
-    /// One in the runtime directory, where neither says anything.
-    pub(super) fn in_runtime_dir(name: &str, runtime_dir: &Path) -> Self {
-        let unix = runtime_dir.join(format!("{}.sock", paths::component(name)));
-        Self {
-            unix: Some(unix),
-            tcp: None,
         }
     }
 
@@ -192,16 +184,6 @@ fn read_passphrase(path: &Path) -> Result<Passphrase, Failure> {
     }
     Passphrase::from_file_text(&text)
         .map_err(|error| Failure::usage(format!("passphrase file {}: {error}", path.display())))
-}
-
-/// A word for a POSIX shell.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if word.chars().all(plain) {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

@@ -100,17 +100,21 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Connects. `tls` is the set-up of TLS and the name that the certificate must hold. Cancel-safe: what was begun
-/// is given up.
+/// Connects. `tls` is the set-up of TLS and the name that the certificate must hold; with `via` the name
+/// is not looked up. Cancel-safe: what was begun is given up.
 ///
 /// # Errors
 /// The phase that failed, and why.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
+    via: Option<SocketAddr>,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     limits: Limits,
 ) -> Result<Box<dyn Io>, ConnectError> {
-    let addresses = look_up(endpoint, limits.look_up).await?;
+    let addresses = match via {
+        Some(address) => vec![address],
+        None => look_up(endpoint, limits.look_up).await?,
+    };
     let io = reach(endpoint, &addresses, limits).await?;
     // Frames are written whole; waiting to join them only delays key strokes. A connection that
     // ended meanwhile shows at its first read.

@@ -4,6 +4,7 @@
 use std::{
     fmt,
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -39,6 +40,8 @@ struct Inner {
     trust: Trust,
     options: ChannelOptions,
     limits: Limits,
+    /// Where all connections go, whatever the endpoint's name stands for.
+    via: Option<SocketAddr>,
     /// Made at the first connection, since the system's roots are read for it.
     tls: OnceCell<Option<Arc<ClientConfig>>>,
 }
@@ -57,14 +60,35 @@ impl Dialer {
     pub(crate) fn new(config: &ExporterConfig, env: Env<'_>) -> Result<Self, CaError> {
         let trust = Trust::new(&config.tls, env)?;
         let options = ChannelOptions::new(&config.grpc_options);
-        Ok(Self::with(trust, options, Limits::default()))
+        Ok(Self::with(trust, options, Limits::default(), None))
     }
 
-    fn with(trust: Trust, options: ChannelOptions, limits: Limits) -> Self {
+    /// Reaches the controller of this process, whose certificate authority is `ca` (PEM), and its
+    /// router: they are at `near`, whatever name they are handed out by.
+    ///
+    /// # Errors
+    /// There is no certificate in `ca` that can be used.
+    pub(crate) fn to_own(
+        config: &ExporterConfig,
+        ca: &str,
+        near: SocketAddr,
+    ) -> Result<Self, CaError> {
+        let options = ChannelOptions::new(&config.grpc_options);
+        let trust = Trust::pem(ca)?;
+        Ok(Self::with(trust, options, Limits::default(), Some(near)))
+    }
+
+    fn with(
+        trust: Trust,
+        options: ChannelOptions,
+        limits: Limits,
+        via: Option<SocketAddr>,
+    ) -> Self {
         Dialer(Arc::new(Inner {
             trust,
             options,
             limits,
+            via,
             tls: OnceCell::new(),
         }))
     }
@@ -72,11 +96,12 @@ impl Dialer {
     /// The same with shorter waits.
     #[cfg(test)]
     pub(crate) fn with_limits(&self, limits: Limits) -> Self {
-        Self::with(self.0.trust.clone(), self.0.options.clone(), limits)
+        let Inner { trust, options, .. } = &*self.0;
+        Self::with(trust.clone(), options.clone(), limits, self.0.via)
     }
 
     fn with_trust(&self, trust: Trust) -> Self {
-        Self::with(trust, self.0.options.clone(), self.0.limits)
+        Self::with(trust, self.0.options.clone(), self.0.limits, self.0.via)
     }
 
     /// The same for servers of another certificate authority, PEM.
@@ -165,7 +190,7 @@ impl Dialer {
             Some(config) => Some((config, self.server_name(endpoint)?)),
             None => None,
         };
-        connect(endpoint, tls, self.0.limits).await
+        connect(endpoint, self.0.via, tls, self.0.limits).await
     }
 
     async fn tls(&self, endpoint: &Endpoint) -> Result<Option<Arc<ClientConfig>>, ConnectError> {

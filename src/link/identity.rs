@@ -46,6 +46,8 @@ enum Token {
     Fixed(Secret),
     /// Read anew for each call, so that a rotated token counts at once.
     File(PathBuf),
+    /// Asked for with each call: the controller is in this process.
+    Issued(Box<dyn Fn() -> Option<Secret> + Send + Sync>),
 }
 
 /// An exporter cannot say who it is.
@@ -81,6 +83,11 @@ pub(crate) enum IdentityError {
     /// The same for `token`.
     #[error("`token`: {0}")]
     Token(&'static str),
+    /// The controller of this process makes none.
+    #[error(
+        "the embedded controller does not know the exporter any more: `rigd reload` mends that"
+    )]
+    NotIssued,
 }
 
 impl fmt::Debug for Identity {
@@ -98,11 +105,6 @@ impl Identity {
     /// # Errors
     /// Something is missing, or cannot be sent.
     pub(crate) fn new(config: &ExporterConfig, env: Env<'_>) -> Result<Self, IdentityError> {
-        let value = |what, text: &str| {
-            let sendable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-            let value = text.parse().ok().filter(|_| sendable);
-            value.ok_or(IdentityError::Unsendable(what))
-        };
         let metadata = &config.metadata;
         let namespace = metadata.namespace.as_deref();
         let namespace = namespace.ok_or(IdentityError::NoNamespace)?;
@@ -116,11 +118,39 @@ impl Identity {
             (None, Some(path)) => Token::File(paths::secret_file(path, env)),
             (None, None) => return Err(IdentityError::NoToken),
         };
+        Self::of(namespace, &metadata.name, token)
+    }
+
+    /// The exporter `name` of a namespace, with the token that `issue` gives at the time; none while
+    /// the exporter is not known there. `issue` must not take long.
+    ///
+    /// # Errors
+    /// Name or namespace cannot be sent.
+    pub(crate) fn issued(
+        namespace: &str,
+        name: &str,
+        issue: impl Fn() -> Option<Secret> + Send + Sync + 'static,
+    ) -> Result<Self, IdentityError> {
+        Self::of(namespace, name, Token::Issued(Box::new(issue)))
+    }
+
+    fn of(namespace: &str, name: &str, token: Token) -> Result<Self, IdentityError> {
+        let value = |what, text: &str| {
+            let sendable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+            let value = text.parse().ok().filter(|_| sendable);
+            value.ok_or(IdentityError::Unsendable(what))
+        };
         Ok(Identity(Arc::new(Inner {
             namespace: value("namespace", namespace)?,
-            name: value("name", &metadata.name)?,
+            name: value("name", name)?,
             token,
         })))
+    }
+
+    /// The namespace at the controller.
+    pub(crate) fn namespace(&self) -> &str {
+        // Checked to be printable ASCII when it was made.
+        self.0.namespace.to_str().unwrap_or_default()
     }
 
     /// Adds the four keys to the metadata of a call. Reads the token's file, if it is in one: a small
@@ -148,6 +178,7 @@ impl Identity {
         match &self.0.token {
             Token::Fixed(token) => Ok(token.clone()),
             Token::File(path) => read_token(path),
+            Token::Issued(issue) => issue().ok_or(IdentityError::NotIssued),
         }
     }
 

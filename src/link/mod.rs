@@ -49,7 +49,7 @@ mod trust;
 mod tunnel;
 
 pub(crate) use dialer::Dialer;
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, IdentityError};
 pub(crate) use listen::Dial;
 pub(crate) use tunnel::Tunnels;
 

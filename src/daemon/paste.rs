@@ -1,0 +1,29 @@
+//! Lines that people paste into a shell.
+
+/// A word for a POSIX shell.
+pub(crate) fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_stays_one() {
+        for (word, wanted) in [
+            ("/run/rigd/a.sock", "/run/rigd/a.sock"),
+            ("board=rpi4,zone=b", "board=rpi4,zone=b"),
+            ("/my rig", "'/my rig'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quote(word), wanted);
+        }
+    }
+}

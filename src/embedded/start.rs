@@ -1,0 +1,223 @@
+//! From options to a port that answers, and to its end.
+
+use std::{
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use rigd_controller::{
+    certs::Certs,
+    engine::Engine,
+    leases::Limits,
+    schedule::{Idle, Settings},
+    server::{self, Services},
+    store::Store,
+};
+use tokio::{runtime, sync::watch, task::spawn_blocking, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Lab, Options, endpoint, own_client, port};
+use crate::config::Endpoint;
+
+/// Threads of the controller, besides that of its state.
+const WORKERS: usize = 2;
+/// How long calls may go on once the daemon stops: its exporters have signed off by then.
+const GRACE: Duration = Duration::from_millis(200);
+/// How long the thread may take to end after that and after its connections were cut.
+const END_LIMIT: Duration = Duration::from_secs(5);
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
+/// The controller with its thread. Dropping it stops the port without waiting.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// What others may know of it.
+    pub(crate) lab: Lab,
+    shutdown: CancellationToken,
+    over: watch::Receiver<Option<String>>,
+}
+
+/// The controller cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// Its state.
+    #[error(transparent)]
+    Store(#[from] rigd_controller::store::StoreError),
+    /// Its certificate.
+    #[error("the certificate of the embedded controller: {0}")]
+    Certificate(#[from] rigd_controller::certs::CertError),
+    /// Its port.
+    #[error(transparent)]
+    Port(#[from] port::PortError),
+    /// Its keys.
+    #[error(transparent)]
+    Engine(#[from] rigd_controller::engine::EngineError),
+    /// Its files.
+    #[error(transparent)]
+    File(#[from] rigd_controller::config_files::ConfigFileError),
+    /// Its own client.
+    #[error("{0}")]
+    OwnClient(String),
+    /// The system has no thread for it.
+    #[error("no thread for the embedded controller: {0}")]
+    Thread(#[from] std::io::Error),
+    /// It failed while it started, by a mistake of ours.
+    #[error("the embedded controller failed unexpectedly")]
+    Failed,
+}
+
+/// What blocks: files, and the port.
+struct Opened {
+    engine: Engine,
+    certs: Certs,
+    listener: TcpListener,
+    bound: SocketAddr,
+    endpoint: Endpoint,
+}
+
+/// Starts the controller of `state`, the daemon's state directory. The port is bound when this ends.
+///
+/// # Errors
+/// See [`StartError`]; nothing runs then.
+pub(crate) async fn start(options: &Options, state: &Path) -> Result<Running, StartError> {
+    let opened = {
+        let (options, directory) = (options.clone(), super::directory(state));
+        spawn_blocking(move || open(&options, &directory)).await
+    };
+    let opened = opened.map_err(|_| StartError::Failed)??;
+    let Opened {
+        engine,
+        certs,
+        listener,
+        bound,
+        endpoint,
+    } = opened;
+    let endpoint = endpoint.to_string();
+    let ca = certs.ca_base64();
+    let own = own_client::write(&engine, state, &endpoint, &ca).await;
+    let client_home = own.map_err(|error| StartError::OwnClient(error.to_string()))?;
+    let lab = Lab {
+        ca_pem: certs.ca_pem().into(),
+        near: port::near(bound),
+        client_home: std::path::absolute(&client_home).unwrap_or(client_home),
+        engine: engine.clone(),
+        endpoint: endpoint.clone(),
+        ca,
+    };
+    let shutdown = CancellationToken::new();
+    let options = server::Options {
+        certs: Arc::new(certs),
+        shutdown: shutdown.clone(),
+        grace: GRACE,
+    };
+    let services = Services::new(engine, &endpoint, Limits::default());
+    let (over_tx, over) = watch::channel(None);
+    let serve = move || {
+        let ended = serve(services, listener, options);
+        over_tx.send_replace(Some(ended.err().unwrap_or_default()));
+    };
+    thread::Builder::new()
+        .name("rigd-controller".into())
+        .spawn(serve)?;
+    tracing::info!(%bound, endpoint, "The embedded controller serves.");
+    Ok(Running {
+        lab,
+        shutdown,
+        over,
+    })
+}
+
+fn open(options: &Options, directory: &Path) -> Result<Opened, StartError> {
+    let store = Store::open(directory)?;
+    let certs = Certs::open(options.certificate(directory), SystemTime::now())?;
+    let before = endpoint::remembered(directory);
+    let listener = port::bind(options, before.as_ref())?;
+    let bound = listener.local_addr()?;
+    let endpoint = port::endpoint(&options.advertise, bound, host_name)?;
+    resolve(&endpoint);
+    endpoint::remember(directory, &endpoint)?;
+    let from = SystemTime::now();
+    let idle = options.idle.map(|limit| Idle { limit, from });
+    let engine = Engine::open(options.namespace.clone(), store, Settings { idle })?;
+    Ok(Opened {
+        engine,
+        certs,
+        listener,
+        bound,
+        endpoint,
+    })
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// A name that nobody can find is told at the start, and not by each client. It may still be known to
+/// them alone, so that it stops nothing.
+fn resolve(endpoint: &Endpoint) {
+    let found = (endpoint.host(), endpoint.port()).to_socket_addrs();
+    if let Err(error) = found {
+        tracing::warn!(
+            %endpoint,
+            %error,
+            "The name that the embedded controller hands out does not resolve here: clients that \
+             cannot resolve it either do not reach it. Give another one with --advertise NAME."
+        );
+    }
+}
+
+/// The life of the thread.
+fn serve(
+    services: Services,
+    listener: TcpListener,
+    options: server::Options,
+) -> Result<(), String> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("rigd-controller")
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let served = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener);
+        let listener = listener.map_err(|error| error.to_string())?;
+        let served = server::serve(services, listener, options).await;
+        served.map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    });
+    runtime.shutdown_background();
+    served
+}
+
+impl Running {
+    /// Waits until it is over although nobody stopped it; gives the reason. Cancel-safe.
+    pub(crate) async fn failed(&mut self) -> String {
+        let over = self.over.wait_for(Option::is_some).await;
+        match over {
+            Ok(reason) => match reason.as_deref() {
+                Some("") | None => "it ended".into(),
+                Some(reason) => reason.to_owned(),
+            },
+            // The thread is gone without a word.
+            Err(_) => "it failed unexpectedly".into(),
+        }
+    }
+
+    /// Stops it: no new calls, and those under way have a moment.
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        // An error means that its thread is gone, which is as well.
+        let over = self.over.wait_for(Option::is_some);
+        if timeout(END_LIMIT, over).await.is_err() {
+            tracing::warn!("The embedded controller does not end; it ends with the process.");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
