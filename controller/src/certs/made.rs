@@ -61,11 +61,12 @@ impl Made {
         })
     }
 
+    /// That of the authority, which is made when it is not there.
+    pub(super) fn ca_pem(&self, now: SystemTime) -> Result<String, CertError> {
+        Ok(self.authority(now)?.0)
+    }
+
     pub(super) fn material(&self, now: SystemTime) -> Result<Material, CertError> {
-        private_file::make_directory(&self.directory).map_err(|source| CertError::File {
-            path: self.directory.clone(),
-            source,
-        })?;
         let (ca, signer, ends) = self.authority(now)?;
         let path = self.directory.join("server.pem");
         if let Ok(text) = std::fs::read_to_string(&path)
@@ -88,6 +89,10 @@ impl Made {
         &self,
         now: SystemTime,
     ) -> Result<(String, Issuer<'static, KeyPair>, u64), CertError> {
+        private_file::make_directory(&self.directory).map_err(|source| CertError::File {
+            path: self.directory.clone(),
+            source,
+        })?;
         let (path, key_path) = (
             self.directory.join("ca.pem"),
             self.directory.join("ca-key.pem"),

@@ -174,6 +174,18 @@ impl fmt::Debug for Certs {
 }
 
 impl Source {
+    /// What clients are to trust, in PEM, for a controller that does not run: as [`Certs::ca_pem`],
+    /// and the certificate of the port stays as it is.
+    ///
+    /// # Errors
+    /// As [`Certs::open`].
+    pub fn ca_pem(&self, now: SystemTime) -> Result<String, CertError> {
+        match self {
+            Self::Made { directory, names } => Made::new(directory, names)?.ca_pem(now),
+            Self::Given { .. } => Ok(self.material(now)?.ca),
+        }
+    }
+
     fn material(&self, now: SystemTime) -> Result<Material, CertError> {
         match self {
             Self::Made { directory, names } => Made::new(directory, names)?.material(now),

@@ -113,23 +113,7 @@ impl Home {
         token: &Token,
     ) -> Result<PathBuf, ConfigFileError> {
         let path = self.path(role, alias)?;
-        let failed = |source| ConfigFileError::File {
-            path: path.clone(),
-            source,
-        };
-        let old = std::fs::read_to_string(&path).map_err(failed)?;
-        let is_token = |line: &str| line.starts_with("token:");
-        if old.lines().filter(|line| is_token(line)).count() != 1 {
-            return Err(ConfigFileError::NoToken { path });
-        }
-        let mut new = String::new();
-        for line in old.split_inclusive('\n') {
-            match is_token(line) {
-                true => new.push_str(&format!("token: {}\n", token.reveal())),
-                false => new.push_str(line),
-            }
-        }
-        private_file::write(&path, new.as_bytes()).map_err(failed)?;
+        renew_file(&path, token)?;
         Ok(path)
     }
 
@@ -164,10 +148,6 @@ impl Home {
 /// # Errors
 /// It is there and is to be kept, or the directory cannot be written.
 pub fn write_file(path: &Path, content: &str, existing: Existing) -> Result<(), ConfigFileError> {
-    let failed = |source| ConfigFileError::File {
-        path: path.to_owned(),
-        source,
-    };
     if existing == Existing::Keep && path.symlink_metadata().is_ok() {
         return Err(ConfigFileError::Exists {
             path: path.to_owned(),
@@ -177,9 +157,51 @@ pub fn write_file(path: &Path, content: &str, existing: Existing) -> Result<(), 
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
     {
-        private_file::make_directory(parent).map_err(failed)?;
+        private_file::make_directory(parent).map_err(|source| failed(path, source))?;
     }
-    private_file::write(path, content.as_bytes()).map_err(failed)
+    let written = private_file::write(path, content.as_bytes());
+    written.map_err(|source| failed(path, source))
+}
+
+/// Puts a new token in place of that of any file, and leaves the rest as its owner has it.
+///
+/// # Errors
+/// As [`renewable`], and it cannot be written.
+pub fn renew_file(path: &Path, token: &Token) -> Result<(), ConfigFileError> {
+    let old = renewable(path)?;
+    let mut new = String::new();
+    for line in old.split_inclusive('\n') {
+        match is_token(line) {
+            true => new.push_str(&format!("token: {}\n", token.reveal())),
+            false => new.push_str(line),
+        }
+    }
+    let written = private_file::write(path, new.as_bytes());
+    written.map_err(|source| failed(path, source))
+}
+
+/// The content of a file in which [`renew_file`] finds the place of the token: for a look before the
+/// token is made.
+///
+/// # Errors
+/// There is no such file, or it has no token where `jmp` writes it.
+pub fn renewable(path: &Path) -> Result<String, ConfigFileError> {
+    let text = std::fs::read_to_string(path).map_err(|source| failed(path, source))?;
+    match text.lines().filter(|line| is_token(line)).count() {
+        1 => Ok(text),
+        _ => Err(ConfigFileError::NoToken { path: path.into() }),
+    }
+}
+
+fn is_token(line: &str) -> bool {
+    line.starts_with("token:")
+}
+
+fn failed(path: &Path, source: io::Error) -> ConfigFileError {
+    ConfigFileError::File {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Writes the lab's own client, `default`, into the daemon's state directory, and gives the directory

@@ -14,7 +14,9 @@ mod text;
 
 use std::path::PathBuf;
 
-pub use home::{Current, Existing, Home, Saved, token_of, write_file, write_own_client};
+pub use home::{
+    Current, Existing, Home, Saved, renew_file, renewable, token_of, write_file, write_own_client,
+};
 pub use text::{Access, Drivers, client, exporter, user};
 
 /// Which of the two kinds of files.
