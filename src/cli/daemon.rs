@@ -32,18 +32,31 @@ impl Daemon {
         work: impl AsyncFnOnce(Client) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let env = |name: &str| std::env::var(name).ok();
-        let variable = || env("RIGD_SOCKET").filter(|path| !path.is_empty());
-        let named = self.socket.or_else(|| variable().map(PathBuf::from));
         let settings = Settings::load(&env).map_err(Failure::Usage)?;
-        let runtime_dir = settings.runtime_dir;
-        let runtime_dir = runtime_dir.unwrap_or_else(|| paths::runtime_dir(&env));
-        let places = places(named, &runtime_dir);
+        let places = self.places(&settings);
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Runtime(error.into()))?;
         runtime.block_on(async {
             let client = connect(&places).await;
             work(client.map_err(|error| Failure::Runtime(error.into()))?).await
         })
+    }
+
+    /// Whether the caller named the daemon.
+    pub(super) fn is_named(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// Where its socket may be.
+    pub(super) fn places(self, settings: &Settings) -> Vec<PathBuf> {
+        let env = |name: &str| std::env::var(name).ok();
+        let variable = || env("RIGD_SOCKET").filter(|path| !path.is_empty());
+        let named = self.socket.or_else(|| variable().map(PathBuf::from));
+        let runtime_dir = settings.runtime_dir.clone();
+        places(
+            named,
+            &runtime_dir.unwrap_or_else(|| paths::runtime_dir(&env)),
+        )
     }
 }
 

@@ -6,10 +6,12 @@
 mod call;
 mod check;
 mod completions;
+mod controller;
 mod daemon;
 mod drivers;
 mod exit;
 mod files;
+mod get;
 mod hold;
 mod hook;
 mod reload;
@@ -62,6 +64,10 @@ enum Command {
     Unhold(hold::UnholdArgs),
     /// Rehearse the hooks of an exporter.
     Hook(hook::Args),
+    /// Show exporters, leases, clients or policies of the embedded controller.
+    Get(get::Args),
+    /// Administer the embedded controller.
+    Controller(controller::Args),
     /// Check exporter files without touching hardware.
     Check(check::Args),
     /// List the drivers, or show one with its config keys.
@@ -86,6 +92,8 @@ impl Cli {
             Command::Hold(args) => hold::hold(args),
             Command::Unhold(args) => hold::unhold(args),
             Command::Hook(args) => hook::run(args),
+            Command::Get(args) => get::run(args),
+            Command::Controller(args) => controller::dispatch(args, &self.global),
             Command::Check(args) => check::run(&args),
             Command::Drivers(args) => drivers::run(&args),
             Command::Schema => schema::run(),

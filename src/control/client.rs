@@ -80,6 +80,14 @@ pub(crate) fn places(named: Option<PathBuf>, runtime_dir: &Path) -> Vec<PathBuf>
 /// # Errors
 /// Nobody answers anywhere, the one that is there is not for us, or it does not speak HTTP/2.
 pub(crate) async fn connect(places: &[PathBuf]) -> Result<Client, ConnectError> {
+    channel(places).await.map(ControlClient::new)
+}
+
+/// The same for another service of the socket.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) async fn channel(places: &[PathBuf]) -> Result<Channel, ConnectError> {
     let mut tried = Vec::new();
     for path in places {
         let connected = timeout(CONNECT_LIMIT, UnixStream::connect(path)).await;
@@ -96,16 +104,15 @@ pub(crate) async fn connect(places: &[PathBuf]) -> Result<Client, ConnectError> 
 }
 
 /// The connection is the one there is; a command does not outlive it.
-async fn speak(path: &Path, io: UnixStream) -> Result<Client, ConnectError> {
+async fn speak(path: &Path, io: UnixStream) -> Result<Channel, ConnectError> {
     let mut io = Some(TokioIo::new(io));
     let once = service_fn(move |_: Uri| {
         let io = io.take();
         async move { io.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
     });
-    let channel = Endpoint::from_static(AUTHORITY)
+    Endpoint::from_static(AUTHORITY)
         .connect_timeout(CONNECT_LIMIT)
         .connect_with_connector(once)
         .await
-        .map_err(|source| ConnectError::Transport(path.into(), source))?;
-    Ok(ControlClient::new(channel))
+        .map_err(|source| ConnectError::Transport(path.into(), source))
 }

@@ -1,7 +1,8 @@
 //! The control socket: what people on the lab host can ask the daemon.
 //!
 //! ```text
-//!   rigd status, call, … ─> client ─> control.sock ─> service ─> handle of each exporter
+//!   rigd status, call, … ─> client ─> control.sock ─┬─> service ─> handle of each exporter
+//!   rigd controller …                               └─> controller ─> the lab, if one runs here
 //! ```
 //!
 //! Who may open the socket may do all of it: the mode of the file is the only check. It never
@@ -11,6 +12,7 @@
 mod access;
 mod answers;
 pub(crate) mod client;
+pub(crate) mod controller;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -18,10 +20,12 @@ mod tests;
 use std::{path::Path, time::Duration};
 
 use rigd_proto::control::v1::control_server::ControlServer;
+use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::{
     daemon::handle::{Exporters, Reload},
+    embedded::Lab,
     transport::{
         self, Shutdown,
         unix::{BindError, Listener},
@@ -52,17 +56,21 @@ pub(crate) async fn bind(socket: &Path, group: Option<&str>) -> Result<Listener,
     Ok(listener)
 }
 
-/// Serves the control socket until `shutdown` begins and at most half a second longer.
+/// Serves the control socket until `shutdown` begins and at most half a second longer. `lab` is the
+/// embedded controller, while one runs.
 ///
 /// # Errors
 /// Only what the HTTP/2 server itself cannot be set up with.
 pub(crate) async fn serve(
     listener: Listener,
     exporters: Exporters,
+    lab: watch::Receiver<Option<Lab>>,
     reload: Reload,
     shutdown: Shutdown,
 ) -> Result<(), tonic::transport::Error> {
-    let service = ControlServer::new(service::Service::new(exporters, reload));
+    let service = ControlServer::new(service::Service::new(exporters, lab.clone(), reload));
+    let place = controller::Place::Running(lab);
+    let routes = Routes::new(service).add_service(controller::server(place));
     let incoming = listener.incoming(shutdown.cut.clone());
-    transport::serve(Routes::new(service), None, incoming, shutdown, GRACE).await
+    transport::serve(routes, None, incoming, shutdown, GRACE).await
 }

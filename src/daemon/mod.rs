@@ -261,8 +261,7 @@ impl Daemon {
             }
         };
         let shutdown = Shutdown::default();
-        let (_, lab) = watch::channel(None);
-        let exporters = self.exporters.clone();
+        let (exporters, lab) = (self.exporters.clone(), self.lab.subscribe());
         let serving = control::serve(listener, exporters, lab, reload, shutdown.clone());
         let serving = async move {
             if let Err(error) = serving.await {

@@ -87,7 +87,7 @@ impl Options {
     }
 
     /// Where the certificate comes from.
-    pub(super) fn certificate(&self, directory: &Path) -> Source {
+    pub(crate) fn certificate(&self, directory: &Path) -> Source {
         match self.given.clone() {
             Some((certificate, key, ca)) => Source::Given {
                 certificate,

@@ -11,7 +11,7 @@ use rigd_proto::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tonic::Status;
@@ -155,7 +155,9 @@ impl Lab {
         let (exporters, hung) = lab();
         let (reload, reloads) = reload();
         let shutdown = Shutdown::default();
-        let server = tokio::spawn(serve(listener, exporters, reload, shutdown.clone()));
+        let (_, none) = watch::channel(None);
+        let serving = serve(listener, exporters, none, reload, shutdown.clone());
+        let server = tokio::spawn(serving);
         let client = connect(&[path]).await.unwrap();
         Self {
             dir,
