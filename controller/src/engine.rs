@@ -315,7 +315,7 @@ fn not_kept(error: store::StoreError) -> Status {
 }
 
 /// The lease that each exporter serves: one look at the leases for all exporters.
-fn serving(world: &World) -> HashMap<&str, (&str, &Lease)> {
+pub(crate) fn serving(world: &World) -> HashMap<&str, (&str, &Lease)> {
     let open = world
         .leases
         .iter()

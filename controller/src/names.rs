@@ -9,7 +9,8 @@ const MAX_PART: usize = 63;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "invalid name {0:?}: a lowercase RFC 1123 subdomain must consist of at most 253 lower case letters, \
-     digits, '-' or '.', and every part of it must start and end with a letter or digit"
+     digits, '-' or '.', and every part of it must start and end with a letter or digit and have at most \
+     63 of them"
 )]
 pub struct NameError(String);
 

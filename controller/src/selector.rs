@@ -16,6 +16,8 @@ const MAX_PART: usize = 63;
 const MAX_PREFIX: usize = 253;
 /// Longest text that is read. A selector names a handful of labels.
 const MAX_TEXT: usize = 16 * 1024;
+/// As much of a wrong key or value as an answer quotes.
+const QUOTED: usize = 80;
 
 /// Requirements that all must hold; none at all match everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,10 +50,16 @@ pub enum Operator {
     DoesNotExist,
 }
 
-/// A text is no selector.
+/// A text is no selector, or no part of a label.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unable to parse requirement: {0}")]
-pub struct SelectorError(String);
+pub enum SelectorError {
+    /// It is no selector.
+    #[error("unable to parse requirement: {0}")]
+    Requirement(String),
+    /// It is no key or no value of a label.
+    #[error("{0}")]
+    Label(String),
+}
 
 impl Selector {
     /// Requirements in their canonical order.
@@ -68,7 +76,7 @@ impl Selector {
                     (Operator::Equals(one), Operator::Equals(other)) if one != other => {
                         let key = &requirement.key;
                         let text = format!("label '{key}' cannot be both '{one}' and '{other}'");
-                        return Err(SelectorError(text));
+                        return Err(SelectorError::Requirement(text));
                     }
                     (Operator::NotIn(values), Operator::NotIn(more)) => {
                         values.extend(more.iter().cloned());
@@ -157,7 +165,9 @@ impl FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, SelectorError> {
         if text.len() > MAX_TEXT {
-            return Err(SelectorError(format!("more than {MAX_TEXT} bytes")));
+            return Err(SelectorError::Requirement(format!(
+                "more than {MAX_TEXT} bytes"
+            )));
         }
         let text = text.trim();
         if text.is_empty() || text == "<none>" {
@@ -175,9 +185,9 @@ fn split(text: &str) -> Result<Vec<&str>, SelectorError> {
         match c {
             '(' => depth += 1,
             ')' => {
-                depth = depth
-                    .checked_sub(1)
-                    .ok_or_else(|| SelectorError(format!("found ')' without '(' in '{text}'")))?;
+                depth = depth.checked_sub(1).ok_or_else(|| {
+                    SelectorError::Requirement(format!("found ')' without '(' in '{text}'"))
+                })?;
             }
             ',' if depth == 0 => {
                 parts.push(&text[start..at]);
@@ -187,7 +197,9 @@ fn split(text: &str) -> Result<Vec<&str>, SelectorError> {
         }
     }
     if depth > 0 {
-        return Err(SelectorError(format!("missing ')' in '{text}'")));
+        return Err(SelectorError::Requirement(format!(
+            "missing ')' in '{text}'"
+        )));
     }
     parts.push(&text[start..]);
     Ok(parts)
@@ -197,7 +209,7 @@ fn requirement(text: &str) -> Result<Requirement, SelectorError> {
     let text = text.trim();
     let build = |key: &str, operator| {
         Ok(Requirement {
-            key: self::key(key.trim())?,
+            key: self::key(key.trim()).map_err(in_selector)?,
             operator,
         })
     };
@@ -207,27 +219,39 @@ fn requirement(text: &str) -> Result<Requirement, SelectorError> {
     if let Some((key, rest)) = text.split_once('(') {
         let values = rest
             .strip_suffix(')')
-            .ok_or_else(|| SelectorError(format!("text after ')' in '{text}'")))?;
-        let values = values.split(',').map(|v| value(v.trim()));
+            .ok_or_else(|| SelectorError::Requirement(format!("text after ')' in '{text}'")))?;
+        let values = values.split(',').map(wanted_value);
         let values = values.collect::<Result<BTreeSet<_>, _>>()?;
         let words: Vec<_> = key.split_whitespace().collect();
         return match words[..] {
             [key, "in"] => build(key, Operator::In(values)),
             [key, "notin"] => build(key, Operator::NotIn(values)),
-            _ => Err(SelectorError(format!(
+            _ => Err(SelectorError::Requirement(format!(
                 "'{text}': values in parentheses follow `in` or `notin`"
             ))),
         };
     }
     if let Some((key, unwanted)) = text.split_once("!=") {
-        let unwanted = BTreeSet::from([value(unwanted.trim())?]);
+        let unwanted = BTreeSet::from([wanted_value(unwanted)?]);
         return build(key, Operator::NotIn(unwanted));
     }
     if let Some((key, wanted)) = text.split_once('=') {
         let wanted = wanted.strip_prefix('=').unwrap_or(wanted);
-        return build(key, Operator::Equals(value(wanted.trim())?));
+        return build(key, Operator::Equals(wanted_value(wanted)?));
     }
     build(text, Operator::Exists)
+}
+
+fn wanted_value(text: &str) -> Result<String, SelectorError> {
+    value(text.trim()).map_err(in_selector)
+}
+
+/// What is wrong with a label, of a selector that asks for it.
+fn in_selector(error: SelectorError) -> SelectorError {
+    match error {
+        SelectorError::Label(text) => SelectorError::Requirement(text),
+        other => other,
+    }
 }
 
 /// A label's key: `[prefix/]name`.
@@ -235,7 +259,8 @@ fn requirement(text: &str) -> Result<Requirement, SelectorError> {
 /// # Errors
 /// Kubernetes would refuse it.
 pub fn key(text: &str) -> Result<String, SelectorError> {
-    let wrong = |why: &str| SelectorError(format!("invalid label key '{text}': {why}"));
+    let wrong =
+        |why: &str| SelectorError::Label(format!("invalid label key '{}': {why}", quoted(text)));
     let name = match text.split_once('/') {
         Some((prefix, name)) => {
             let dns = |part: &str| {
@@ -267,9 +292,14 @@ pub fn value(text: &str) -> Result<String, SelectorError> {
     if part(text) {
         return Ok(text.to_owned());
     }
-    Err(SelectorError(format!(
-        "invalid label value '{text}': it must have at most 63 letters, digits, '-', '_' or '.', the outer ones letters or digits"
+    Err(SelectorError::Label(format!(
+        "invalid label value '{}': it must have at most 63 letters, digits, '-', '_' or '.', the outer ones letters or digits",
+        quoted(text)
     )))
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED).collect()
 }
 
 fn part(text: &str) -> bool {

@@ -1,7 +1,13 @@
 //! Exporters that the controller's own process serves: they are as their files say.
 
-use super::{Engine, Issued, Status};
-use crate::model::Labels;
+use std::collections::BTreeSet;
+
+use super::{
+    Engine, Issued, Kind, Status,
+    refused::{about, check_labels},
+    tokens::{Good, check_name, new_exporter, sign},
+};
+use crate::{leases, model::Labels, store::Change};
 
 /// Exporters of these names and labels exist from now on, marked as hosted, and each gets a token; those
 /// of before stay good. Hosted ones that are not named any more are taken away, unless they are
@@ -11,6 +17,39 @@ use crate::model::Labels;
 /// INVALID_ARGUMENT: a name or a label is none, or a name is there twice; the text names the exporter,
 /// and nothing changes. INTERNAL: it cannot be kept.
 pub async fn host(engine: &Engine, exporters: &[(String, Labels)]) -> Result<Vec<Issued>, Status> {
-    let _ = (engine, exporters);
-    Err(Status::unimplemented("soon"))
+    let mut named = BTreeSet::new();
+    for (name, labels) in exporters {
+        let in_exporter = |status| about(&format!("exporter {name:?}"), &status);
+        check_name(name).map_err(in_exporter)?;
+        check_labels(labels).map_err(in_exporter)?;
+        if !named.insert(name.as_str()) {
+            let text = format!("exporter {name:?} is there twice: each needs a name of its own");
+            return Err(Status::invalid_argument(text));
+        }
+    }
+    let plan = engine.change(|world, now| {
+        let (mut changes, mut goods) = (Vec::new(), Vec::new());
+        for (name, labels) in exporters {
+            let known = world.exporters.get(name);
+            let mut wanted = known.map_or_else(|| new_exporter(labels.clone(), now), Clone::clone);
+            wanted.labels.clone_from(labels);
+            wanted.hosted = true;
+            goods.push(Good::from(&wanted));
+            if known != Some(&wanted) {
+                changes.push(Change::Exporter(name.clone(), Some(wanted)));
+            }
+        }
+        let gone = world.exporters.iter().filter(|(name, exporter)| {
+            exporter.hosted
+                && !named.contains(name.as_str())
+                && leases::current(world, name).is_none()
+        });
+        changes.extend(gone.map(|(name, _)| Change::Exporter(name.clone(), None)));
+        Ok((goods, changes))
+    });
+    let goods = plan.await?;
+    let named = exporters.iter().zip(goods);
+    named
+        .map(|((name, _), good)| sign(engine, Kind::Exporter, name, good))
+        .collect()
 }

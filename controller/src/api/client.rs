@@ -6,7 +6,7 @@
 //!
 //! Every client of the lab sees every lease and exporter; it changes its own leases only.
 
-mod filter;
+pub(crate) mod filter;
 mod messages;
 mod page;
 mod resource;

@@ -101,7 +101,7 @@ impl ObjectMeta {
 }
 
 /// Labels or tags that Kubernetes would take.
-pub(super) fn checked(labels: &Labels) -> Result<Labels, ReadError> {
+pub(crate) fn checked(labels: &Labels) -> Result<Labels, ReadError> {
     let wrong =
         |key: &str, error: selector::SelectorError| ReadError::new(error.to_string()).under(key);
     for (key, value) in labels {

@@ -58,7 +58,7 @@ pub(super) fn no_selector(error: SelectorError) -> Status {
 
 /// The labels that a lease has on its object in Jumpstarter's controller: what its selector says of
 /// one value for a key, its tags, and whether it is over.
-fn labels(lease: &Lease) -> Labels {
+pub(crate) fn labels(lease: &Lease) -> Labels {
     let asked = lease.selector.equalities();
     let asked = asked.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let tags = lease.tags.iter();
