@@ -11,6 +11,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use prost_types::Timestamp;
+use rigd_controller::{admin, model::World};
 use rigd_proto::{
     control::v1::{
         CallRequest, CallResponse, Exporter, HoldRequest, HoldResponse, ReloadRequest,
@@ -20,14 +21,19 @@ use rigd_proto::{
     value,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::answers;
-use crate::daemon::handle::{ANSWER_LIMIT, Ask, Call, Exporters, HookNews, Reload, Served};
+use crate::{
+    daemon::handle::{
+        ANSWER_LIMIT, Ask, Call, ExporterHandle, Exporters, HookNews, Reload, Served,
+    },
+    embedded::Lab,
+};
 
 /// Results and lines that wait for a slow reader; then what makes them waits. A result may have
 /// megabytes.
@@ -41,22 +47,53 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(55);
 #[derive(Debug)]
 pub(super) struct Service {
     exporters: Exporters,
+    lab: watch::Receiver<Option<Lab>>,
     reload: Reload,
     started: SystemTime,
 }
 
 impl Service {
-    /// The daemon counts as started now.
-    pub(super) fn new(exporters: Exporters, reload: Reload) -> Self {
+    /// The daemon counts as started now. `lab` is its embedded controller, while one runs.
+    pub(super) fn new(
+        exporters: Exporters,
+        lab: watch::Receiver<Option<Lab>>,
+        reload: Reload,
+    ) -> Self {
         Self {
             exporters,
+            lab,
             reload,
             started: SystemTime::now(),
         }
     }
 
+    /// Holds one, or no longer: by itself when this process serves it, and at the embedded controller
+    /// when that knows it, which then tells those who wait for it why.
     async fn set_hold(&self, exporter: &str, reason: Option<String>) -> Result<(), Status> {
-        let handle = self.exporters.find(exporter)?;
+        let lab = self.lab.borrow().clone();
+        let known = |lab: &Lab| {
+            let known = |world: &World| world.exporters.contains_key(exporter);
+            lab.engine.read(known)
+        };
+        let lab = lab.filter(known);
+        match self.exporters.find(exporter) {
+            Ok(handle) => self.hold_own(exporter, &handle, reason.clone()).await?,
+            // Another process serves it, on another host perhaps.
+            Err(_) if lab.is_some() => {}
+            Err(status) => return Err(status),
+        }
+        match lab {
+            Some(lab) => admin::hold(&lab.engine, exporter, reason).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn hold_own(
+        &self,
+        exporter: &str,
+        handle: &ExporterHandle,
+        reason: Option<String>,
+    ) -> Result<(), Status> {
         let (reply, answer) = oneshot::channel();
         handle.ask(Ask::Hold(reason, reply)).await?;
         match timeout(ANSWER_LIMIT, answer).await {
