@@ -9,11 +9,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use uuid::Uuid;
 
-use super::{KeyError, Keys, Refusal, Token, stream::StreamKey};
+use super::{
+    KeyError, Keys, Refusal, Token,
+    jws::{self, Unsigned},
+};
 
 /// How long a token is good unless settings say otherwise, as upstream's `tokenLifetime`.
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -119,10 +121,10 @@ pub struct Issued {
 
 /// Makes and checks tokens. It reads no clock.
 pub struct Tokens {
-    sign: EncodingKey,
-    verify: DecodingKey,
+    key: jws::Key,
     lifetime: Duration,
-    pub(super) stream: StreamKey,
+    /// For tokens of streams.
+    pub(super) stream: jws::Key,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -157,12 +159,10 @@ impl Tokens {
     /// # Errors
     /// A key is damaged.
     pub fn new(keys: &Keys, lifetime: Duration) -> Result<Self, KeyError> {
-        let (pkcs8, point) = keys.identity()?;
         Ok(Self {
-            sign: EncodingKey::from_ec_der(&pkcs8),
-            verify: DecodingKey::from_ec_der(&point),
+            key: keys.identity()?,
             lifetime: lifetime.min(MAX_LIFETIME),
-            stream: StreamKey::new(&keys.router()?),
+            stream: keys.router()?,
         })
     }
 
@@ -189,10 +189,8 @@ impl Tokens {
             jti: Uuid::new_v4().to_string(),
             issued_ns: u64::try_from(issued.as_nanos()).unwrap_or(u64::MAX),
         };
-        let mut header = Header::new(Algorithm::ES256);
-        header.kid = Some(KEY_ID.to_owned());
-        let token = jsonwebtoken::encode(&header, &claims, &self.sign)
-            .map_err(|error| KeyError::Make(error.to_string()))?;
+        let token = self.key.encode(Some(KEY_ID), &claims);
+        let token = token.map_err(|error| KeyError::Make(error.to_string()))?;
         Ok(Issued {
             token: Token::new(token),
             expires: at(exp),
@@ -209,12 +207,12 @@ impl Tokens {
         if text.len() > MAX_TOKEN {
             return Err(Refusal::Unknown);
         }
-        match jsonwebtoken::dangerous::insecure_decode_claims::<Foreign>(text) {
-            Ok(claims) if claims.iss == ISSUER => {}
+        match jws::claimed::<Foreign>(text) {
+            Some(claims) if claims.iss == ISSUER => {}
             _ => return Err(Refusal::Unknown),
         }
-        let claims: Claims = decode(text, &self.verify, Algorithm::ES256)
-            .map_err(|error| Refusal::Unverified(reason(&error)))?;
+        let claims = self.key.decode::<Claims>(text);
+        let claims = claims.map_err(|why| Refusal::Unverified(reason(why)))?;
         let meant = match &claims.aud {
             Audience::Many(all) => all.iter().any(|one| one == AUDIENCE),
             Audience::One(one) => one == AUDIENCE,
@@ -247,28 +245,12 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// Claims of a token whose signature is good. Times and names are checked by the caller: the library
-/// would read the clock.
-pub(super) fn decode<T: serde::de::DeserializeOwned>(
-    text: &str,
-    key: &DecodingKey,
-    algorithm: Algorithm,
-) -> jsonwebtoken::errors::Result<T> {
-    let mut rules = Validation::new(algorithm);
-    rules.required_spec_claims.clear();
-    rules.validate_exp = false;
-    rules.validate_aud = false;
-    jsonwebtoken::decode(text, key, &rules).map(|data| data.claims)
-}
-
 /// Words that say what is wrong, and nothing of the token.
-fn reason(error: &jsonwebtoken::errors::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::InvalidSignature => "failed to verify signature",
-        ErrorKind::InvalidAlgorithm | ErrorKind::MissingAlgorithm => {
-            "oidc: unexpected signature algorithm"
-        }
-        _ => "oidc: malformed jwt",
+fn reason(why: Unsigned) -> &'static str {
+    match why {
+        Unsigned::Signature => "failed to verify signature",
+        Unsigned::Algorithm => "oidc: unexpected signature algorithm",
+        Unsigned::Malformed => "oidc: malformed jwt",
     }
 }
 

@@ -6,6 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde::{Deserialize, Serialize};
 
+use super::jws;
+
 /// Bytes of the router's key: as many as its hash gives (RFC 7518, section 3.2).
 const ROUTER_KEY_BYTES: usize = 32;
 
@@ -43,21 +45,21 @@ impl Keys {
         })
     }
 
-    /// The identity key: PKCS #8, and the point of its public half.
-    pub(super) fn identity(&self) -> Result<(Vec<u8>, Vec<u8>), KeyError> {
-        let damaged = || KeyError::Damaged("identity");
-        let pkcs8 = STANDARD.decode(&self.identity).map_err(|_| damaged())?;
-        let der = rustls::pki_types::PrivatePkcs8KeyDer::from(pkcs8.as_slice());
-        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256)
-            .map_err(|_| damaged())?;
-        let point = pair.public_key_raw().to_vec();
-        Ok((pkcs8, point))
+    /// That of identities.
+    pub(super) fn identity(&self) -> Result<jws::Key, KeyError> {
+        jws::Key::pair(&self.pkcs8()?).ok_or(KeyError::Damaged("identity"))
+    }
+
+    /// PKCS #8 of the identity key.
+    pub(super) fn pkcs8(&self) -> Result<Vec<u8>, KeyError> {
+        let pkcs8 = STANDARD.decode(&self.identity);
+        pkcs8.map_err(|_| KeyError::Damaged("identity"))
     }
 
     /// The router's key.
-    pub(super) fn router(&self) -> Result<Vec<u8>, KeyError> {
+    pub(super) fn router(&self) -> Result<jws::Key, KeyError> {
         match STANDARD.decode(&self.router) {
-            Ok(key) if key.len() >= ROUTER_KEY_BYTES => Ok(key),
+            Ok(key) if key.len() >= ROUTER_KEY_BYTES => Ok(jws::Key::secret(&key)),
             _ => Err(KeyError::Damaged("router")),
         }
     }

@@ -12,6 +12,7 @@
 mod caller;
 mod failed;
 mod identity;
+mod jws;
 mod keys;
 mod refusal;
 mod stream;

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
     KeyError, Refusal, Token, Tokens,
-    identity::{MAX_TOKEN, at, decode, since_epoch},
+    identity::{MAX_TOKEN, at, since_epoch},
 };
 
 /// How long a stream may be opened with its token; an open one goes on.
@@ -16,21 +15,6 @@ pub const STREAM_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 const ISSUER: &str = "https://jumpstarter.dev/stream";
 const AUDIENCE: &str = "https://jumpstarter.dev/router";
-
-/// Signs and checks with one secret.
-pub(super) struct StreamKey {
-    sign: EncodingKey,
-    verify: DecodingKey,
-}
-
-impl StreamKey {
-    pub(super) fn new(secret: &[u8]) -> Self {
-        Self {
-            sign: EncodingKey::from_secret(secret),
-            verify: DecodingKey::from_secret(secret),
-        }
-    }
-}
 
 /// What a good token of a stream says. Both ends of the stream have the same one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +58,8 @@ impl Tokens {
             lease: claim.lease.clone(),
             epoch: claim.epoch,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.stream.sign)
+        let token = self.stream.encode(None, &claims);
+        token
             .map(Token::new)
             .map_err(|error| KeyError::Make(error.to_string()))
     }
@@ -89,8 +74,8 @@ impl Tokens {
         if text.len() > MAX_TOKEN {
             return Err(Refusal::InvalidStream);
         }
-        let claims: Claims = decode(text, &self.stream.verify, Algorithm::HS256)
-            .map_err(|_| Refusal::InvalidStream)?;
+        let claims = self.stream.decode::<Claims>(text);
+        let claims = claims.map_err(|_| Refusal::InvalidStream)?;
         // `nbf` is not looked at: the tokens are this process's own, and a clock that was set back a
         // little must not refuse those of a moment ago.
         let ours = claims.iss == ISSUER && claims.aud.iter().any(|one| one == AUDIENCE);

@@ -8,7 +8,7 @@ use super::*;
 fn tokens_of_others_are_refused() {
     let good = issue(Kind::Client, "bench");
     let parts: Vec<_> = good.reveal().split('.').collect();
-    let (claims, (_, point)) = (payload(&good), tokens().0.identity().unwrap());
+    let (claims, pair) = (payload(&good), key_pair());
     let unknown = (Code::Unknown, "failed to authenticate token".to_owned());
     let verify = |why: &str| (Code::Unknown, format!("oidc: verify token: {why}"));
 
@@ -62,8 +62,8 @@ fn tokens_of_others_are_refused() {
     ] {
         assert_eq!(refused(&token), verify("oidc: malformed jwt"));
     }
-    let pem = public_pem();
-    for secret in [point.as_slice(), pem.as_bytes()] {
+    let pem = pair.public_key_pem();
+    for secret in [pair.public_key_raw(), pem.as_bytes()] {
         let key = EncodingKey::from_secret(secret);
         let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
         assert_eq!(
@@ -83,14 +83,6 @@ fn tokens_of_others_are_refused() {
         tokens().1.verify_stream(&good, now()),
         Err(Refusal::InvalidStream)
     );
-}
-
-fn public_pem() -> String {
-    let (pkcs8, _) = tokens().0.identity().unwrap();
-    let der = rustls::pki_types::PrivatePkcs8KeyDer::from(pkcs8.as_slice());
-    let pair =
-        rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    pair.public_key_pem()
 }
 
 proptest! {

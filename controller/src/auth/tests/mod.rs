@@ -6,7 +6,8 @@ mod metadata;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -102,10 +103,15 @@ fn payload(token: &Token) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 
-/// Signed with our own key, whatever it says.
+fn key_pair() -> KeyPair {
+    let pkcs8 = tokens().0.pkcs8().unwrap();
+    let der = rustls::pki_types::PrivatePkcs8KeyDer::from(pkcs8);
+    KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256).unwrap()
+}
+
+/// Signed with our own key by another implementation, whatever it says.
 fn signed(claims: &Value) -> String {
-    let (pkcs8, _) = tokens().0.identity().unwrap();
-    let key = EncodingKey::from_ec_der(&pkcs8);
+    let key = EncodingKey::from_ec_der(&tokens().0.pkcs8().unwrap());
     jsonwebtoken::encode(&Header::new(Algorithm::ES256), claims, &key).unwrap()
 }
 
@@ -139,6 +145,21 @@ fn a_good_token_says_who_it_is_and_has_the_claims_of_upstream() {
         (header.kid.as_deref(), header.alg),
         (Some("default"), Algorithm::ES256)
     );
+    assert_eq!(header.typ.as_deref(), Some("JWT"));
+    let key = DecodingKey::from_ec_der(key_pair().public_key_raw());
+    assert_eq!(
+        other_reads(&issued.token, &key, Algorithm::ES256),
+        payload(&issued.token)
+    );
+}
+
+/// Claims whose signature another implementation finds good.
+fn other_reads(token: &Token, key: &DecodingKey, algorithm: Algorithm) -> Value {
+    let mut rules = Validation::new(algorithm);
+    rules.validate_exp = false;
+    rules.validate_aud = false;
+    let read = jsonwebtoken::decode::<Value>(token.reveal(), key, &rules);
+    read.unwrap().claims
 }
 
 #[test]
