@@ -26,7 +26,7 @@ use tonic::Status;
 use crate::{
     auth::{Keys, Token, Tokens},
     leases,
-    model::{Exporter, Labels, Lease, World},
+    model::{Exporter, Labels, Lease, Presence, World},
     router::{Cut, Pass, Passes, Router, RouterLimits},
     schedule::{self, Settings, What},
     store::{self, Store},
@@ -111,6 +111,11 @@ impl Engine {
     /// All of the state as it is now, its secrets included.
     pub fn dump(&self) -> store::Dump {
         store::Dump::new(self.read(World::clone), self.0.keys.clone())
+    }
+
+    /// Why no change is kept any more, if that is so.
+    pub fn poisoned(&self) -> Option<store::StoreError> {
+        self.0.store.poisoned()
     }
 
     /// Looks at the lab as it is now. Must not take long: everybody waits.
@@ -357,6 +362,38 @@ impl Passes for Gate {
                 epoch: claim.epoch,
             }),
             _ => Err(over()),
+        }
+    }
+
+    fn joined(&self, pass: &Pass) {
+        self.tunnel(pass, Presence::tunnel_opened);
+    }
+
+    fn parted(&self, pass: &Pass) {
+        self.tunnel(pass, Presence::tunnel_closed);
+    }
+}
+
+impl Gate {
+    /// Counts a tunnel of the exporter that serves the lease, unless it serves another one by now.
+    fn tunnel(&self, pass: &Pass, count: impl FnOnce(&mut Presence, SystemTime)) {
+        let Some(engine) = self.0.upgrade().map(Engine) else {
+            return;
+        };
+        let mut state = engine.state();
+        let now = SystemTime::now();
+        let World {
+            leases, exporters, ..
+        } = &mut state.world;
+        let lease = leases.get(&pass.lease).filter(|lease| lease.over.is_none());
+        let held = lease.and_then(|lease| lease.held.as_ref());
+        let Some(exporter) = held.and_then(|held| exporters.get_mut(&held.exporter)) else {
+            return;
+        };
+        count(&mut exporter.presence, now);
+        // Nothing else follows from tunnels.
+        if engine.0.settings.idle.is_some() {
+            engine.step(&mut state, now);
         }
     }
 }

@@ -47,7 +47,7 @@ mod tests;
 
 pub use outbound::Outbound;
 
-use pair::{Pair, Side};
+use pair::{Pair, Side, Tunnel};
 use table::{Arrival, Bounds, Refused, Table};
 
 /// Longer than hooks take that run before a client's end is served.
@@ -67,6 +67,17 @@ pub trait Passes: Send + Sync {
     /// The status for the caller, UNAUTHENTICATED.
     #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
     fn admit(&self, token: &Token) -> Result<Pass, Status>;
+
+    /// Both ends of a stream have come. It is called once for a stream, and [`Passes::parted`] after
+    /// it, neither of them from within [`Router::cut`]; they must not block.
+    fn joined(&self, pass: &Pass) {
+        let _ = pass;
+    }
+
+    /// An end of a joined stream has left.
+    fn parted(&self, pass: &Pass) {
+        let _ = pass;
+    }
 }
 
 /// What a good token says.
@@ -247,6 +258,7 @@ impl Router {
             Arrival::First(pair) => (pair, Side::First),
             Arrival::Second(pair) => {
                 self.shared.counts.joined.fetch_add(1, Relaxed);
+                pair.join(Tunnel::open(&self.passes, pass));
                 (pair, Side::Second)
             }
             Arrival::Refused(why) => {

@@ -11,6 +11,9 @@
 
 mod accept;
 mod connection;
+mod health;
+mod places;
+mod reflection;
 #[cfg(test)]
 pub(crate) mod site;
 #[cfg(test)]
@@ -33,6 +36,8 @@ use crate::{
     engine::Engine,
     leases::Limits,
 };
+use health::LabHealth;
+use places::{Bounds, Places};
 
 /// Flow-control window of one stream. With 1-byte messages (8 bytes with framing) it holds 65 536
 /// unread frames, which cost 16.3 MB of the budget below: one stalled stream never ends its
@@ -81,6 +86,9 @@ pub struct Services {
     engine: Engine,
     clients: ClientApi,
     exporters: ControllerService,
+    health: LabHealth,
+    /// Cancelled when the end begins.
+    ending: CancellationToken,
 }
 
 impl Services {
@@ -88,18 +96,30 @@ impl Services {
     /// at which both ends of a tunnel reach its router: that of [`serve`]'s port, as a rule.
     pub fn new(engine: Engine, router_endpoint: &str, limits: Limits) -> Self {
         let failed = Arc::new(Mutex::new(FailedLogins::new()));
+        let ending = CancellationToken::new();
         Self {
             clients: ClientApi::new(engine.clone(), Arc::clone(&failed), limits),
             exporters: ControllerService::new(engine.clone(), failed, limits, router_endpoint),
+            health: LabHealth::new(engine.clone(), ending.clone()),
+            ending,
             engine,
         }
     }
 
     /// For a server.
     pub fn routes(&self) -> Routes {
-        Routes::new(ClientServiceServer::new(self.clients.clone()))
+        let routes = Routes::new(ClientServiceServer::new(self.clients.clone()))
             .add_service(self.exporters.service())
             .add_service(self.engine.router().service())
+            .add_service(self.health.service());
+        match reflection::add_to(routes.clone()) {
+            Ok(routes) => routes,
+            Err(error) => {
+                // A lab is of use without it.
+                tracing::error!(%error, "The services of the lab cannot be described.");
+                routes
+            }
+        }
     }
 }
 
@@ -120,11 +140,11 @@ pub async fn serve(
         grace,
     } = options;
     let tls = certs.server_config()?;
-    let engine = services.engine.clone();
+    let (engine, ending) = (services.engine.clone(), services.ending.clone());
     let _leases = AbortOnDropHandle::new(tokio::spawn(async move { engine.run().await }));
     let _renewal = AbortOnDropHandle::new(tokio::spawn(renew(certs)));
     let cut = CancellationToken::new();
-    let incoming = accept::incoming(listener, tls, cut.clone());
+    let incoming = accept::incoming(listener, tls, cut.clone(), Places::new(Bounds::of));
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -138,7 +158,7 @@ pub async fn serve(
     // cancel-safe: `server` is pinned outside of the select.
     tokio::select! {
         result = &mut server => return Ok(result?),
-        () = shutdown.cancelled() => {}
+        () = shutdown.cancelled() => ending.cancel(),
     }
     if let Ok(result) = timeout(grace, &mut server).await {
         return Ok(result?);

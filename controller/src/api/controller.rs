@@ -17,12 +17,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
-use futures::Stream;
 use rigd_proto::v1::{
     DialRequest, DialResponse, GetLeaseRequest, GetLeaseResponse, GetServiceEndpointsRequest,
     GetServiceEndpointsResponse, ListLeasesRequest, ListLeasesResponse, ListenRequest,
@@ -33,16 +29,16 @@ use rigd_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::caller::{self, Caller, Peer};
+use super::{
+    Answers,
+    caller::{self, Caller, Peer},
+};
 use crate::{
     auth::{FailedLogins, Kind, Refusal},
     engine::Engine,
     leases::Limits,
 };
 use listen::Listeners;
-
-/// Streams of answers.
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// ControllerService of one lab. Clones are the same one.
 #[derive(Debug, Clone)]

@@ -7,3 +7,7 @@
 pub mod caller;
 pub mod client;
 pub mod controller;
+
+/// Streams of answers.
+pub(crate) type Answers<T> =
+    std::pin::Pin<Box<dyn futures::Stream<Item = Result<T, tonic::Status>> + Send>>;

@@ -137,6 +137,7 @@ impl Drop for End {
     fn drop(&mut self) {
         let (pair, side) = (&self.pair, self.side);
         pair.settle(Fate::Left);
+        pair.part();
         // Nobody is there for what the other one sends.
         pair.close(side.other());
         let mut table = self.shared.table();

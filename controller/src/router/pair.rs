@@ -15,8 +15,9 @@
 //! cut. What was sent before an end left still arrives, unless the pair was cut.
 
 use std::{
+    fmt,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, Waker, ready},
@@ -29,7 +30,7 @@ use tokio::task::coop::poll_proceed;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::table::Serial;
+use super::{Pass, Passes, table::Serial};
 
 /// How long frames of an end that left wait for the other one to read them. A live peer takes a
 /// window full of them within this also over a slow line (512 KiB at 0.5 Mbit/s).
@@ -73,8 +74,38 @@ pub(super) struct Pair {
     ended: AtomicU8,
     first: Lane,
     second: Lane,
+    /// From when both ends have come until one has left.
+    tunnel: Mutex<Option<Tunnel>>,
     /// Cancelled when both ends have left.
     pub(super) last_left: CancellationToken,
+}
+
+/// A joined stream, as those see it who count them; dropping it is its end.
+pub(super) struct Tunnel {
+    passes: Arc<dyn Passes>,
+    pass: Pass,
+}
+
+impl Tunnel {
+    pub(super) fn open(passes: &Arc<dyn Passes>, pass: &Pass) -> Self {
+        passes.joined(pass);
+        Self {
+            passes: Arc::clone(passes),
+            pass: pass.clone(),
+        }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.passes.parted(&self.pass);
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Tunnel").field(&self.pass).finish()
+    }
 }
 
 /// What one call sends.
@@ -120,6 +151,7 @@ impl Pair {
             ended: AtomicU8::new(0),
             first: Lane::default(),
             second: Lane::default(),
+            tunnel: Mutex::new(None),
             last_left: CancellationToken::new(),
         }
     }
@@ -140,6 +172,22 @@ impl Pair {
         }
         drop(lane);
         self.lane(of).wake();
+    }
+
+    /// The second end has come, and leaves only after this.
+    pub(super) fn join(&self, tunnel: Tunnel) {
+        *self.tunnel() = Some(tunnel);
+    }
+
+    /// An end has left. Must not be called under a lock of those who count tunnels.
+    pub(super) fn part(&self) {
+        let tunnel = self.tunnel().take();
+        drop(tunnel);
+    }
+
+    fn tunnel(&self) -> MutexGuard<'_, Option<Tunnel>> {
+        // It is only ever replaced.
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Settles how it ends, unless that was settled before.

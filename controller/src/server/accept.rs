@@ -7,14 +7,17 @@ use rustls::ServerConfig;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, PREFACE, Preface};
+use super::{
+    connection::{Connection, PREFACE, Preface},
+    places::{Place, Places, Refused},
+};
 
 /// Time for a TLS handshake and the preface of HTTP/2, which clients send at once. The server pings
 /// silent peers only after that.
@@ -22,9 +25,6 @@ const FIRST_WORDS: Duration = Duration::from_secs(10);
 /// Those that have not said them yet: a peer that opens connections and says nothing costs no more
 /// than this, some 10 MiB.
 const MAX_NEW: usize = 256;
-/// Open connections: a thousand exporters, as many clients, and two of each for tunnels. More wait in
-/// the backlog of the system.
-const MAX_CONNECTIONS: usize = 4096;
 /// A failed accept is a failure of the whole process, such as too many open files: others must end
 /// first.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -34,9 +34,16 @@ pub(super) fn incoming(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     cut: CancellationToken,
+    places: Places,
 ) -> impl Stream<Item = io::Result<Connection>> + Send {
     let (ready, taken) = mpsc::channel(1);
-    let accepting = Box::pin(accept_all(listener, TlsAcceptor::from(tls), cut, ready));
+    let accepting = Box::pin(accept_all(
+        listener,
+        TlsAcceptor::from(tls),
+        cut,
+        places,
+        ready,
+    ));
     stream::unfold(
         (accepting, taken),
         |(mut accepting, mut taken)| async move {
@@ -54,14 +61,14 @@ async fn accept_all(
     listener: TcpListener,
     tls: TlsAcceptor,
     cut: CancellationToken,
+    places: Places,
     ready: mpsc::Sender<Connection>,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut new = JoinSet::new();
     let mut failing = false;
     loop {
         // cancel-safe: both arms only take what is there.
-        let (place, accepted) = tokio::select! {
+        let (any, accepted) = tokio::select! {
             accepted = next(&listener, &places), if new.len() < MAX_NEW => accepted,
             Some(_) = new.join_next() => continue,
         };
@@ -78,6 +85,16 @@ async fn accept_all(
             }
         };
         failing = false;
+        let place = match places.take(any, peer.ip()) {
+            Ok(place) => place,
+            Err(Refused { tell, open, new }) => {
+                if tell {
+                    let address = peer.ip();
+                    tracing::warn!(%address, open, new, "An address has too many connections: more of it are closed.");
+                }
+                continue;
+            }
+        };
         let (tls, ready, cut) = (tls.clone(), ready.clone(), cut.clone());
         new.spawn(async move {
             match timeout(FIRST_WORDS, begin(io, peer, tls, cut, place)).await {
@@ -94,13 +111,12 @@ async fn accept_all(
 /// Cancel-safe: a place that nobody got is free.
 async fn next(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    places: &Places,
 ) -> (
     Option<OwnedSemaphorePermit>,
     io::Result<(TcpStream, SocketAddr)>,
 ) {
-    // Nobody closes the semaphore.
-    let place = Arc::clone(places).acquire_owned().await.ok();
+    let place = places.any().await;
     (place, listener.accept().await)
 }
 
@@ -109,7 +125,7 @@ async fn begin(
     peer: SocketAddr,
     tls: TlsAcceptor,
     cut: CancellationToken,
-    place: Option<OwnedSemaphorePermit>,
+    mut place: Place,
 ) -> io::Result<Connection> {
     // Frames are written whole; waiting to join them only delays key strokes. A connection that ended
     // meanwhile shows at its first read.
@@ -117,5 +133,6 @@ async fn begin(
     let mut io = tls.accept(io).await?;
     let mut preface: Preface = [0; PREFACE];
     io.read_exact(&mut preface).await?;
+    place.begun();
     Ok(Connection::new(io, preface, peer, cut, place))
 }

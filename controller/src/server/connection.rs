@@ -11,11 +11,12 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use super::places::Place;
 
 /// Bytes of `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`, RFC 9113 section 3.4. What they are is the server's
 /// business.
@@ -37,7 +38,7 @@ pub(super) struct Connection {
     read_cut: Cut,
     write_cut: Cut,
     // Last: the place is free when the connection is closed.
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Place,
 }
 
 impl Connection {
@@ -46,7 +47,7 @@ impl Connection {
         preface: Preface,
         peer: SocketAddr,
         token: CancellationToken,
-        place: Option<OwnedSemaphorePermit>,
+        place: Place,
     ) -> Self {
         let cut = || -> Cut { Box::pin(token.clone().cancelled_owned()) };
         Self {

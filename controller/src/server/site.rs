@@ -70,6 +70,10 @@ pub(crate) type Client = ClientServiceClient<InterceptedService<Channel, Credent
 
 impl Site {
     pub(crate) async fn open() -> Self {
+        Self::open_with(Settings::default()).await
+    }
+
+    pub(crate) async fn open_with(settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let made = Source::Made {
             directory: directory.path().join("certificates"),
@@ -77,7 +81,7 @@ impl Site {
         };
         let certs = Arc::new(Certs::open(made, SystemTime::now()).unwrap());
         let store = Store::open(&directory.path().join("state")).unwrap();
-        let engine = Engine::open(NAMESPACE.to_owned(), store, Settings::default()).unwrap();
+        let engine = Engine::open(NAMESPACE.to_owned(), store, settings).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let services = Services::new(engine.clone(), &address.to_string(), Limits::default());
@@ -153,6 +157,18 @@ impl Site {
         }
     }
 
+    pub(crate) fn certs(&self) -> &Certs {
+        &self.certs
+    }
+
+    /// A TLS connection over this one.
+    pub(crate) async fn begin(
+        &self,
+        io: tokio::net::TcpStream,
+    ) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
+        begin(io, &self.certs).await
+    }
+
     /// A TLS connection whose certificate was checked.
     pub(crate) async fn connect(&self) -> TlsStream<tokio::net::TcpStream> {
         connect(self.address, Arc::clone(&self.certs))
@@ -184,6 +200,13 @@ async fn connect(
     address: std::net::SocketAddr,
     certs: Arc<Certs>,
 ) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
+    begin(tokio::net::TcpStream::connect(address).await?, &certs).await
+}
+
+async fn begin(
+    io: tokio::net::TcpStream,
+    certs: &Certs,
+) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
     let mut roots = RootCertStore::empty();
     for one in CertificateDer::pem_slice_iter(certs.ca_pem().as_bytes()) {
         roots.add(one.unwrap()).unwrap();
@@ -194,7 +217,6 @@ async fn connect(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let io = tokio::net::TcpStream::connect(address).await?;
     // Without it, each small call waits for the acknowledgement of the one before.
     io.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").unwrap();

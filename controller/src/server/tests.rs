@@ -1,17 +1,26 @@
 //! The port: who waits for whom, and how it ends.
 
+mod bounds;
+mod idle;
+mod open;
+
 use std::time::Duration;
 
 use rigd_proto::{
     client::v1::{CreateLeaseRequest, GetLeaseRequest, Lease, ListExportersRequest},
     v1::{
-        DialRequest, ExporterStatus, ListenRequest, ReportStatusRequest, StreamRequest,
+        DialRequest, DialResponse, ExporterStatus, ListenRequest, ListenResponse,
+        ReportStatusRequest, StreamRequest, StreamResponse,
         controller_service_client::ControllerServiceClient,
         router_service_client::RouterServiceClient,
     },
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tonic::{Code, Request};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Streaming, transport::Channel};
 
 use super::site::{SOON, Site};
 use crate::{auth::Kind, sample};
@@ -118,11 +127,38 @@ async fn whoever_is_not_known_learns_nothing() {
     assert_eq!(status.code(), Code::Unauthenticated);
 }
 
-#[tokio::test]
-async fn a_lease_and_its_tunnel_go_through_one_port() {
-    let site = Site::open().await;
-    site.add(|world| sample::exporter(world, "rig", &[("board", "rpi4")]))
-        .await;
+/// An end of a tunnel, until it is dropped.
+struct End {
+    _up: mpsc::Sender<StreamRequest>,
+    down: Streaming<StreamResponse>,
+}
+
+impl End {
+    /// One that says something.
+    async fn open(channel: &Channel, token: &str, says: &'static [u8]) -> Self {
+        let said = StreamRequest {
+            payload: says.into(),
+            ..StreamRequest::default()
+        };
+        let (up, requests) = mpsc::channel(1);
+        up.send(said).await.unwrap();
+        let mut request = Request::new(ReceiverStream::new(requests));
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        let mut router = RouterServiceClient::new(channel.clone());
+        let down = router.stream(request).await.unwrap().into_inner();
+        Self { _up: up, down }
+    }
+
+    async fn hears(&mut self) -> Vec<u8> {
+        let heard = tokio::time::timeout(SOON, self.down.message()).await;
+        let heard = heard.expect("never joined").unwrap();
+        heard.expect("not the end").payload.to_vec()
+    }
+}
+
+/// What `alice` and `rig` are told of a tunnel of the lease `one`, which they have then.
+async fn dial(site: &Site) -> (DialResponse, ListenResponse) {
     let channel = site.channel().await;
     let wish = CreateLeaseRequest {
         parent: "namespaces/lab".into(),
@@ -138,7 +174,7 @@ async fn a_lease_and_its_tunnel_go_through_one_port() {
     let rig = site.credentials(Kind::Exporter, "rig");
     let mut rig = ControllerServiceClient::with_interceptor(channel.clone(), rig);
     let alice = site.credentials(Kind::Client, "alice");
-    let mut alice = ControllerServiceClient::with_interceptor(channel.clone(), alice);
+    let mut alice = ControllerServiceClient::with_interceptor(channel, alice);
     let lease_name = "one".to_owned();
     let listen = rig.listen(ListenRequest { lease_name }).await;
     let mut tunnels = listen.unwrap().into_inner();
@@ -149,37 +185,22 @@ async fn a_lease_and_its_tunnel_go_through_one_port() {
     rig.report_status(ready).await.unwrap();
     let lease_name = "one".to_owned();
     let dialed = alice.dial(DialRequest { lease_name }).await;
-    let dialed = dialed.unwrap().into_inner();
     let offered = tunnels.message().await.unwrap().unwrap();
+    (dialed.unwrap().into_inner(), offered)
+}
+
+#[tokio::test]
+async fn a_lease_and_its_tunnel_go_through_one_port() {
+    let site = Site::open().await;
+    site.add(|world| sample::exporter(world, "rig", &[("board", "rpi4")]))
+        .await;
+    let channel = site.channel().await;
+    let (dialed, offered) = dial(&site).await;
     assert_eq!(dialed.router_endpoint, site.address.to_string());
     assert_eq!(offered.router_endpoint, dialed.router_endpoint);
 
-    let end = |token: String, says: &'static [u8]| {
-        let said = StreamRequest {
-            payload: says.into(),
-            ..StreamRequest::default()
-        };
-        let mut request = Request::new(tokio_stream::StreamExt::chain(
-            tokio_stream::once(said),
-            tokio_stream::pending(),
-        ));
-        let bearer = format!("Bearer {token}").parse().unwrap();
-        request.metadata_mut().insert("authorization", bearer);
-        let mut router = RouterServiceClient::new(channel.clone());
-        async move {
-            let mut answers = router.stream(request).await.unwrap().into_inner();
-            answers.message().await.unwrap().unwrap().payload
-        }
-    };
-    let both = futures::future::join(
-        end(dialed.router_token, b"from alice"),
-        end(offered.router_token, b"from rig"),
-    );
-    let (alice, rig) = tokio::time::timeout(SOON, both)
-        .await
-        .expect("never joined");
-    assert_eq!(
-        (&alice[..], &rig[..]),
-        (&b"from rig"[..], &b"from alice"[..])
-    );
+    let mut alice = End::open(&channel, &dialed.router_token, b"from alice").await;
+    let mut rig = End::open(&channel, &offered.router_token, b"from rig").await;
+    assert_eq!(alice.hears().await, b"from rig");
+    assert_eq!(rig.hears().await, b"from alice");
 }

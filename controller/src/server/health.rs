@@ -1,0 +1,140 @@
+//! `grpc.health.v1.Health`: whether the lab takes calls, for load balancers and monitors, which have
+//! no credentials.
+//!
+//! It serves until its end begins, and not when it cannot keep what it is told.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::stream;
+use rigd_proto::{
+    client::v1::client_service_server, v1::controller_service_server, v1::router_service_server,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_check_response::ServingStatus,
+    health_server::{Health, HealthServer},
+};
+
+use crate::{api::Answers, engine::Engine};
+
+/// What there is, besides the whole server, which has no name.
+pub(super) const SERVICES: [&str; 3] = [
+    client_service_server::SERVICE_NAME,
+    controller_service_server::SERVICE_NAME,
+    router_service_server::SERVICE_NAME,
+];
+/// Watch streams: anybody may open them, and a lab has a few monitors.
+const MAX_WATCHES: usize = 64;
+/// How late a Watch tells that the state cannot be kept any more. The end is told at once.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The service. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(super) struct LabHealth {
+    engine: Engine,
+    /// Cancelled when the end begins.
+    ending: CancellationToken,
+    watches: Arc<Semaphore>,
+}
+
+impl LabHealth {
+    pub(super) fn new(engine: Engine, ending: CancellationToken) -> Self {
+        Self {
+            engine,
+            ending,
+            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+        }
+    }
+
+    pub(super) fn service(&self) -> HealthServer<Self> {
+        HealthServer::new(self.clone())
+    }
+
+    fn now(&self) -> ServingStatus {
+        if self.ending.is_cancelled() || self.engine.poisoned().is_some() {
+            return ServingStatus::NotServing;
+        }
+        ServingStatus::Serving
+    }
+}
+
+fn is_known(service: &str) -> bool {
+    service.is_empty() || SERVICES.contains(&service)
+}
+
+fn response(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse {
+        status: status.into(),
+    }
+}
+
+#[tonic::async_trait]
+impl Health for LabHealth {
+    type WatchStream = Answers<HealthCheckResponse>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        if !is_known(&request.get_ref().service) {
+            return Err(Status::not_found("service not registered"));
+        }
+        Ok(Response::new(response(self.now())))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let place = Arc::clone(&self.watches).try_acquire_owned();
+        let place = place.map_err(|_| {
+            Status::resource_exhausted(format!("{MAX_WATCHES} calls watch already: use Check"))
+        })?;
+        let watch = Watch {
+            health: self.clone(),
+            known: is_known(&request.get_ref().service),
+            told: None,
+            _place: place,
+        };
+        let answers = stream::unfold(watch, |mut watch| async move {
+            let status = watch.next().await;
+            Some((Ok(response(status)), watch))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// One stream; it is for the peer to end it.
+struct Watch {
+    health: LabHealth,
+    known: bool,
+    told: Option<ServingStatus>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Watch {
+    /// The status, once it is another one than what was told.
+    async fn next(&mut self) -> ServingStatus {
+        loop {
+            let now = match self.known {
+                true => self.health.now(),
+                false => ServingStatus::ServiceUnknown,
+            };
+            if self.told.replace(now) != Some(now) {
+                return now;
+            }
+            let ending = &self.health.ending;
+            // cancel-safe: both only wait.
+            tokio::select! {
+                () = ending.cancelled(), if !ending.is_cancelled() => {}
+                () = sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A lease that nobody uses.
+
+use std::time::SystemTime;
+
+use super::*;
+use crate::schedule::{Idle, Settings};
+
+/// Long enough for a lease and its tunnel to be made on a busy machine.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Waits until the lab is so.
+async fn until(site: &Site, what: &str, so: impl Fn(&crate::model::World) -> bool) {
+    let mut version = site.engine.version();
+    let wait = async {
+        while !site.engine.read(&so) {
+            version.changed().await.unwrap();
+        }
+    };
+    let waited = tokio::time::timeout(SOON, wait).await;
+    waited.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+fn tunnels(site: &Site) -> usize {
+    let tunnels = |world: &crate::model::World| world.exporters["rig"].presence.tunnels;
+    site.engine.read(tunnels)
+}
+
+#[tokio::test]
+async fn it_ends_when_its_tunnels_are_gone_and_not_while_one_is_open() {
+    let idle = Idle {
+        limit: LIMIT,
+        from: SystemTime::now(),
+    };
+    let site = Site::open_with(Settings { idle: Some(idle) }).await;
+    site.add(|world| sample::exporter(world, "rig", &[("board", "rpi4")]))
+        .await;
+    let (dialed, offered) = dial(&site).await;
+    let channel = site.channel().await;
+    let mut alice = End::open(&channel, &dialed.router_token, b"from alice").await;
+    let mut rig = End::open(&channel, &offered.router_token, b"from rig").await;
+    alice.hears().await;
+    rig.hears().await;
+    assert_eq!(tunnels(&site), 1);
+    // There is nothing to wait for: that nothing happens is what is shown.
+    tokio::time::sleep(LIMIT + LIMIT / 3).await;
+    assert!(site.engine.read(|world| world.leases["one"].over.is_none()));
+
+    drop(alice);
+    until(&site, "the tunnel is gone", |world| {
+        world.exporters["rig"].presence.tunnels == 0
+    })
+    .await;
+    let parted = SystemTime::now();
+    until(&site, "the lease is over", |world| {
+        world.leases["one"].over.is_some()
+    })
+    .await;
+    let over = site
+        .engine
+        .read(|world| world.leases["one"].over.clone().unwrap());
+    assert_eq!(over.how, crate::model::End::Expired);
+    assert!(parted.elapsed().unwrap() >= LIMIT - Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn tunnels_are_counted_from_when_both_ends_came() {
+    let site = Site::open().await;
+    site.add(|world| sample::exporter(world, "rig", &[("board", "rpi4")]))
+        .await;
+    let (dialed, offered) = dial(&site).await;
+    let channel = site.channel().await;
+    let alice = End::open(&channel, &dialed.router_token, b"from alice").await;
+    assert_eq!(tunnels(&site), 0);
+    let rig = End::open(&channel, &offered.router_token, b"from rig").await;
+    assert_eq!(tunnels(&site), 1);
+    site.engine.router().cut("one", crate::router::Cut::Ended);
+    let gone = async {
+        while tunnels(&site) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let gone = tokio::time::timeout(SOON, gone).await;
+    gone.expect("a cut tunnel is gone");
+    drop((alice, rig));
+    assert_eq!(tunnels(&site), 0);
+}

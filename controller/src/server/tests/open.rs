@@ -1,0 +1,121 @@
+//! What everybody may ask, without credentials.
+
+use std::pin::pin;
+
+use futures::StreamExt as _;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::{v1, v1alpha};
+
+use super::{
+    super::{health::SERVICES, reflection},
+    *,
+};
+
+fn check(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest {
+        service: service.into(),
+    }
+}
+
+#[tokio::test]
+async fn the_lab_and_its_services_serve_until_the_end_begins() {
+    let site = Site::open().await;
+    let mut health = HealthClient::new(site.channel().await);
+    for service in [
+        "",
+        "jumpstarter.client.v1.ClientService",
+        "jumpstarter.v1.ControllerService",
+        "jumpstarter.v1.RouterService",
+    ] {
+        let answer = health.check(check(service)).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    let unknown = health.check(check("jumpstarter.v1.ExporterService")).await;
+    assert_eq!(unknown.unwrap_err().code(), Code::NotFound);
+
+    let mut watched = health.watch(check("")).await.unwrap().into_inner();
+    let mut unknown = health.watch(check("x")).await.unwrap().into_inner();
+    let told = unknown.message().await.unwrap().unwrap();
+    assert_eq!(told.status(), ServingStatus::ServiceUnknown);
+    let told = watched.message().await.unwrap().unwrap();
+    assert_eq!(told.status(), ServingStatus::Serving);
+    site.shutdown.cancel();
+    let told = tokio::time::timeout(SOON, watched.message()).await;
+    let told = told.expect("told at once").unwrap().unwrap();
+    assert_eq!(told.status(), ServingStatus::NotServing);
+}
+
+#[tokio::test]
+async fn only_so_many_watch() {
+    let site = Site::open().await;
+    let mut health = HealthClient::new(site.channel().await);
+    let mut watches = Vec::new();
+    for _ in 0..64 {
+        watches.push(health.watch(check("")).await.unwrap());
+    }
+    let refused = health.watch(check("")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    health.check(check("")).await.unwrap();
+}
+
+macro_rules! reflected {
+    ($channel:expr, $version:ident, $wish:expr) => {{
+        use $version::{
+            ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+            server_reflection_request::MessageRequest::*,
+            server_reflection_response::MessageResponse,
+        };
+        let request = ServerReflectionRequest {
+            message_request: Some($wish),
+            ..Default::default()
+        };
+        let mut client = ServerReflectionClient::new($channel.clone());
+        let requests = tokio_stream::once(request);
+        let answers = client.server_reflection_info(requests).await.unwrap();
+        let answer = pin!(answers.into_inner()).next().await.unwrap();
+        answer.map(|answer| match answer.message_response.unwrap() {
+            MessageResponse::ListServicesResponse(list) => {
+                list.service.into_iter().map(|one| one.name).collect()
+            }
+            MessageResponse::FileDescriptorResponse(_) => vec!["a file".to_owned()],
+            MessageResponse::ErrorResponse(error) => vec![error.error_message],
+            other => panic!("{other:?}"),
+        })
+    }};
+}
+
+#[tokio::test]
+async fn the_services_are_described_and_the_daemons_own_is_not() {
+    let site = Site::open().await;
+    let channel = site.channel().await;
+    for listed in [
+        reflected!(channel, v1, ListServices(String::new())),
+        reflected!(channel, v1alpha, ListServices(String::new())),
+    ] {
+        let listed: Vec<String> = listed.unwrap();
+        for service in SERVICES.into_iter().chain(["grpc.health.v1.Health"]) {
+            assert!(listed.iter().any(|one| one == service), "{listed:?}");
+        }
+        assert!(!listed.iter().any(|one| one.contains("rigd")), "{listed:?}");
+    }
+    let known = "jumpstarter.v1.ControllerService.Dial".to_owned();
+    let known = reflected!(channel, v1, FileContainingSymbol(known));
+    assert_eq!(known.unwrap(), ["a file"]);
+    for own in [
+        "rigd.control.v1.ControlService",
+        "rigd/control/v1/control.proto",
+    ] {
+        let own = own.to_owned();
+        let told = reflected!(channel, v1, FileContainingSymbol(own.clone()));
+        assert!(told.map_or(true, |told: Vec<_>| told != ["a file"]));
+        let told = reflected!(channel, v1alpha, FileByFilename(own));
+        assert!(told.map_or(true, |told: Vec<_>| told != ["a file"]));
+    }
+}
+
+#[test]
+fn the_descriptors_of_this_build_are_good() {
+    reflection::add_to(tonic::service::Routes::default()).unwrap();
+}
