@@ -14,6 +14,8 @@ use crate::daemon::{handle::ExporterHandle, quote};
 
 /// An exporter that is not ready by then has a line in the log that says why, and `rigd status`.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Labels that an exporter gives itself begin so.
+const REGISTERED: &str = "jumpstarter.dev/";
 const NAME: &str = "jumpstarter.dev/name";
 const CLIENT: &str = "jumpstarter.dev/client";
 const POWER: &str = "jumpstarter_driver_power.client.PowerClient";
@@ -56,10 +58,14 @@ pub(crate) async fn announce(lab: Lab, exporter: String, handle: ExporterHandle)
     std::io::stdout().lock().write_all(text.as_bytes()).ok();
 }
 
-/// By its labels where they mean it alone, else by its name.
+/// By the labels of its file where they mean it alone, else by its name.
 fn selection(world: &World, exporter: &str) -> String {
-    let labels = |name: &str| world.exporters.get(name).map(|one| &one.labels);
-    let own = labels(exporter).filter(|labels| !labels.is_empty());
+    let own = world.exporters.get(exporter).map(|one| {
+        let mut labels = one.labels.clone();
+        labels.retain(|key, _| !key.starts_with(REGISTERED));
+        labels
+    });
+    let own = own.filter(|labels| !labels.is_empty());
     let includes = |all: &BTreeMap<String, String>, some: &BTreeMap<String, String>| {
         some.iter().all(|(key, value)| all.get(key) == Some(value))
     };
