@@ -1,47 +1,30 @@
 //! The bare echo at the end of a tunnel: a tonic server inside the frames of a router's stream, with
 //! nothing around it that is not needed. It runs as a process of its own, as the exporters do.
 
-use std::{
-    fs, io,
-    path::Path,
-    pin::Pin,
-    process::Command,
-    task::{Context, Poll},
-};
+use std::{fs, io, path::Path, process::Command};
 
-use bytes::Bytes;
-use futures::{SinkExt as _, TryStreamExt as _};
 use rigd_proto::v1::{
-    FrameType, ListenRequest, ListenResponse, StreamRequest,
-    controller_service_client::ControllerServiceClient,
+    ListenRequest, ListenResponse, controller_service_client::ControllerServiceClient,
     exporter_service_server::ExporterServiceServer, router_service_client::RouterServiceClient,
     router_service_server::RouterServiceServer,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Join, ReadBuf, join},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::{
-    io::{CopyToBytes, SinkWriter, StreamReader},
-    sync::PollSender,
-};
 use tonic::{
-    Request, Response,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Server, server::Connected},
+    Request,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Server},
 };
 
 use crate::{
     Failure,
     echo_server::{Echo, runtime},
+    frames::{QUEUE, Tunnel},
     lab::{Lab, NAMESPACE},
 };
 
 /// Makes the benchmark's own program such a server.
 pub(crate) const FLAG: &str = "--echo-tunnel";
 
-/// Frames or connections on their way.
-const QUEUE: usize = 16;
 /// Windows that never are what is measured.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
@@ -111,66 +94,6 @@ async fn connect(endpoint: &str, ca: &str) -> Result<Channel, Failure> {
 }
 
 async fn tunnel(dial: ListenResponse, ca: &str) -> Result<Tunnel, Failure> {
-    let mut router = RouterServiceClient::new(connect(&dial.router_endpoint, ca).await?);
-    let (frames, queue) = mpsc::channel(QUEUE);
-    let mut request = Request::new(ReceiverStream::new(queue));
-    let bearer = format!("Bearer {}", dial.router_token).parse()?;
-    request.metadata_mut().insert("authorization", bearer);
-    // Sent when the server reads for the first time; the answer comes with the client's first frame.
-    let call = async move { router.stream(request).await.map(Response::into_inner) };
-    let down = futures::stream::once(call)
-        .try_flatten()
-        .map_ok(|frame| frame.payload)
-        .map_err(io::Error::other);
-    let down: Reading = Box::pin(StreamReader::new(Box::pin(down)));
-    let up = PollSender::new(frames)
-        .with(|payload: Bytes| {
-            std::future::ready(Ok(StreamRequest {
-                payload,
-                frame_type: FrameType::Data.into(),
-            }))
-        })
-        .sink_map_err(|error: tokio_util::sync::PollSendError<_>| io::Error::other(error));
-    let up: Writing = Box::pin(SinkWriter::new(CopyToBytes::new(up)));
-    Ok(Tunnel(join(down, up)))
-}
-
-type Reading = Pin<Box<dyn AsyncRead + Send>>;
-type Writing = Pin<Box<dyn AsyncWrite + Send>>;
-
-/// The bytes of one connection.
-struct Tunnel(Join<Reading, Writing>);
-
-impl Connected for Tunnel {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Tunnel {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Tunnel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
+    let router = RouterServiceClient::new(connect(&dial.router_endpoint, ca).await?);
+    Ok(Tunnel::through(router, &dial.router_token)?)
 }

@@ -75,12 +75,11 @@ impl Process {
 
     /// User and system time so far, in seconds. Precise to some hundredths.
     pub(crate) fn cpu(&self) -> Result<f64, Failure> {
-        let mut ticks = 0.0;
+        let mut seconds = 0.0;
         for pid in self.tree()? {
-            let stat = Stat::read(pid).ok_or("a process ended while it was measured")?;
-            ticks += stat.ticks;
+            seconds += cpu_of(pid)?;
         }
-        Ok(ticks / TICKS_A_SECOND)
+        Ok(seconds)
     }
 
     /// Memory now.
@@ -139,6 +138,12 @@ impl Drop for Process {
         kill_process_group(Pid::from_child(&self.child), Signal::KILL).ok();
         self.child.wait().ok();
     }
+}
+
+/// User and system time of one process so far, in seconds.
+pub(crate) fn cpu_of(pid: u32) -> Result<f64, Failure> {
+    let stat = Stat::read(pid).ok_or("a process ended while it was measured")?;
+    Ok(stat.ticks / TICKS_A_SECOND)
 }
 
 struct Stat {

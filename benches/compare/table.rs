@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Failure;
+use crate::{Failure, markdown::markdown};
 
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,24 +141,6 @@ impl fmt::Display for Table {
         let head = ["what", "Python 0.9.0", "rigd", "ratio", "goal", "reached"];
         let mut lines = vec![head.map(str::to_owned)];
         lines.extend(self.0.iter().map(Row::cells));
-        let mut widths = [0; 6];
-        for line in &lines {
-            for (width, cell) in widths.iter_mut().zip(line) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        for (number, line) in lines.iter().enumerate() {
-            for (cell, width) in line.iter().zip(widths) {
-                write!(f, "| {cell:width$} ")?;
-            }
-            writeln!(f, "|")?;
-            if number == 0 {
-                for width in widths {
-                    write!(f, "|{}", "-".repeat(width + 2))?;
-                }
-                writeln!(f, "|")?;
-            }
-        }
-        Ok(())
+        f.write_str(&markdown(&lines))
     }
 }
