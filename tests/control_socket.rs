@@ -47,11 +47,11 @@ struct Rig {
 }
 
 impl Rig {
-    /// Without a controller.
+    /// Without a controller, on a socket of its own.
     fn alone(rest: &str) -> Self {
         let settings = Settings::new();
         let file = write(&settings, &format!("metadata: {{name: rig}}\n{TREE}{rest}"));
-        let daemon = Daemon::start(&file, Listen::Default("rig"), &settings);
+        let daemon = Daemon::start(&file, Listen::Unix, &settings);
         let rig = Self {
             settings,
             file,

@@ -1,5 +1,6 @@
 //! What stops a start: exit code 1 for what may be right a moment later, 2 for what a person has
-//! to change, and on standard error what is wrong, where, and what would be right.
+//! to change, and on standard error what is wrong, where, and what would be right. And what does
+//! not stop one, but is told.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,17 +15,25 @@ mod traffic;
 use std::{
     fs,
     net::TcpListener,
-    os::unix::{fs::PermissionsExt, net::UnixListener},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
     path::PathBuf,
     process::Command,
+    time::Duration,
 };
 
+use rustix::process::Signal;
 use support::{
     daemon::{Daemon, Listen},
     repository,
     settings::{Settings, free_port},
 };
-use traffic::{ordinary, run::to_the_end};
+use traffic::{
+    ordinary,
+    run::{Running, to_the_end},
+};
 
 const POWER: &str = "metadata: {name: power}\nexport:\n  power: {type: power.mock}\n";
 
@@ -86,7 +95,7 @@ fn socket_in_use_by_another_daemon_which_is_not_disturbed() {
     let mut first = Daemon::start(&start.file, Listen::Unix, &start.settings);
     let said = start.ends(1, &["--unix", &first.host]);
     says(&said, &[&format!("error: socket {} is in use", first.host)]);
-    std::os::unix::net::UnixStream::connect(&first.host).unwrap();
+    UnixStream::connect(&first.host).unwrap();
     first.stop_cleanly();
 }
 
@@ -169,7 +178,7 @@ fn no_permission_for_the_directory_of_the_socket() {
 }
 
 #[test]
-fn runtime_directory_of_somebody_else() {
+fn runtime_directory_of_somebody_else_costs_only_the_control_socket() {
     if !rustix::process::getuid().is_root() {
         eprintln!("SKIPPED: only root can make a directory of somebody else");
         return;
@@ -177,16 +186,15 @@ fn runtime_directory_of_somebody_else() {
     let start = Start::new(POWER);
     let mut command = ordinary::command(&start.settings);
     std::os::unix::fs::chown(start.settings.path("run"), Some(0), Some(0)).unwrap();
-    command.arg("run").arg(&start.file);
-    let said = ends(command, 1);
-    let run = start.path("run");
-    says(
-        &said,
-        &[
-            &format!("cannot use the runtime directory {run}"),
-            "belongs to user 0",
-        ],
-    );
+    let path = start.settings.path("rigd.sock");
+    command.arg("run").arg(&start.file).arg("--unix").arg(&path);
+    let mut daemon = Running::spawn(command);
+    let said = daemon.expect_line("No control socket");
+    says(&said, &[&start.path("run"), "belongs to user 0"]);
+    UnixStream::connect(&path).unwrap();
+    daemon.signal(Signal::TERM);
+    let ended = daemon.ended(Duration::from_secs(10));
+    assert!(ended.success(), "{}", daemon.output.text());
 }
 
 mod certificates {

@@ -4,7 +4,7 @@ use crate::{
     Effort, Failure,
     controlled::{self, CLIENT, dial, start, wait},
     lab::Lab,
-    peers::{Kind, Peer, Place, command, exporter_file},
+    peers::{Kind, Peer, Place, command, exporter_file, listening_file},
     process::{Memory, Process},
     table::{Goal, Table, Unit},
 };
@@ -73,18 +73,21 @@ fn sum(processes: &[Process]) -> Result<Memory, Failure> {
 
 async fn rigd(place: &Place, effort: &Effort) -> Result<Memory, Failure> {
     let dir = place.fresh_dir("idle-rigd")?;
+    let mut sockets = Vec::new();
     for number in 0..effort.exporters {
-        exporter_file(&dir, &format!("idle{number}"), "loop://")?;
+        let name = format!("idle{number}");
+        let socket = dir.join(format!("{name}.sock"));
+        listening_file(&dir, &name, &socket)?;
+        sockets.push(socket);
     }
     let mut program = command(env!("CARGO_BIN_EXE_rigd"), &dir);
     program.arg("run").arg(dir.join("exporters"));
     let mut process = Process::start(&mut program, dir.join("log"))?;
     // Each answers a call, as Python's did.
-    for number in 0..effort.exporters {
-        let socket = dir.join("run").join(format!("idle{number}.sock"));
+    for socket in &sockets {
         let began = Instant::now();
         let exporter = loop {
-            match Exporter::connect_unix(&socket).await {
+            match Exporter::connect_unix(socket).await {
                 Ok(exporter) => break exporter,
                 Err(error) if began.elapsed() > START_LIMIT => return Err(error.into()),
                 Err(_) => {

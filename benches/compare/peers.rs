@@ -90,6 +90,13 @@ pub(crate) fn exporter_file(dir: &Path, name: &str, tty: &str) -> Result<PathBuf
     write_exporter(dir, name, &text)
 }
 
+/// The same for rigd alone, which then listens at `socket`.
+pub(crate) fn listening_file(dir: &Path, name: &str, socket: &Path) -> Result<(), Failure> {
+    let text = EXPORTER.replace("@NAME@", name).replace("@TTY@", "loop://");
+    let listen = format!("listen: {{unix: \"{}\"}}\n", socket.display());
+    write_exporter(dir, name, &(text + &listen)).map(drop)
+}
+
 /// What that file exports, for one with a head of its own.
 pub(crate) fn export(tty: &str) -> Result<String, Failure> {
     let (_, devices) = EXPORTER.split_once("export:").ok_or("nothing exported")?;

@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// What a case is run against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rig {
-    /// The example at the top of the repository, served as `rigd run` does it.
+    /// The example at the top of the repository, on a unix socket.
     Example,
     /// The example over TCP.
     ExampleTcp,
@@ -40,7 +40,7 @@ pub(crate) fn run(rig: Rig, case: &str) -> Option<Daemon> {
     let venv = venv()?;
     let settings = Settings::new();
     let (template, listen) = match rig {
-        Rig::Example => (repository().join("exporter.yaml"), Listen::Default("rpi4")),
+        Rig::Example => (repository().join("exporter.yaml"), Listen::Unix),
         Rig::ExampleTcp => (repository().join("exporter.yaml"), Listen::Tcp),
         Rig::Exporter(name, listen) => (python_file(&format!("exporters/{name}.yaml")), listen),
     };

@@ -22,8 +22,6 @@ const POLL: Duration = Duration::from_millis(5);
 /// Where a daemon is to listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listen {
-    /// Without flags: at `NAME.sock` in the runtime directory.
-    Default(&'static str),
     /// `--unix PATH`
     Unix,
     /// `--tls-grpc-listener 127.0.0.1:PORT --tls-grpc-insecure`
@@ -48,20 +46,16 @@ impl Daemon {
     /// Starts `rigd run FILE` and waits until it accepts a connection.
     pub(crate) fn start(exporter: &Path, listen: Listen, settings: &Settings) -> Self {
         let port = super::settings::free_port();
-        let socket = match listen {
-            Listen::Default(name) => settings.path("run").join(format!("{name}.sock")),
-            _ => settings.path("rigd.sock"),
-        };
+        let socket = settings.path("rigd.sock");
         let mut command = Self::command(settings);
         command.arg("run").arg(exporter);
         let mut host = format!("127.0.0.1:{port}");
         match listen {
-            Listen::Default(_) | Listen::Unix => host = socket.to_str().unwrap().to_owned(),
+            Listen::Unix => host = socket.to_str().unwrap().to_owned(),
             _ => drop(command.args(["--tls-grpc-listener", &host])),
         }
         let file = |name: &str| settings.path(name);
         match listen {
-            Listen::Default(_) => {}
             Listen::Unix => drop(command.arg("--unix").arg(&socket)),
             Listen::Tcp => drop(command.arg("--tls-grpc-insecure")),
             Listen::Passphrase => drop(
