@@ -274,6 +274,16 @@ fn why(lab: &Lab<'_>, approved: &Bits) -> (&'static str, String) {
         (name, exporter.held.as_deref())
     });
     let one = name(one);
+    // Before whether they are there: one that is held may be switched off, or say that it is away.
+    if approved.and(&lab.on_hold).count() == count && count > 0 {
+        return (
+            "NotAvailable",
+            match (count, hold) {
+                (1, Some(why)) => format!("Exporter {one} is on hold: {why}"),
+                _ => format!("All of {count} exporters are on hold (i.e. {one})"),
+            },
+        );
+    }
     let there = approved.and(&lab.there);
     if there.is_empty() {
         return (
@@ -299,10 +309,7 @@ fn why(lab: &Lab<'_>, approved: &Bits) -> (&'static str, String) {
     if unleased.is_empty() {
         return (
             "NotAvailable",
-            match (count, hold) {
-                (1, Some(why)) => format!("Exporter {one} is on hold: {why}"),
-                _ => format!("All of {count} exporters are leased or on hold"),
-            },
+            format!("All of {count} exporters are leased or on hold"),
         );
     }
     (

@@ -154,11 +154,21 @@ fn who_waits_is_told_why() {
     for exporter in world.exporters.values_mut() {
         exporter.held = Some("the relay smells".into());
     }
+    let message = "All of 2 exporters are on hold (i.e. rig-1)";
+    assert_eq!(
+        verdict(&mut world.clone(), request("board")),
+        told_so("NotAvailable", message)
+    );
+    // Whoever holds one may switch it off.
+    world.exporters.get_mut("rig-1").unwrap().presence = Default::default();
     let message = "Exporter rig-1 is on hold: the relay smells";
     assert_eq!(
         verdict(&mut world.clone(), pinned("rig-1")),
         told_so("NotAvailable", message)
     );
+    let mut world = lab();
+    world.exporters.get_mut("rig-1").unwrap().held = Some("the relay smells".into());
+    ask(&mut world, "first", "dev", pinned("rig-2"), at(0));
     let message = "All of 2 exporters are leased or on hold";
     assert_eq!(
         verdict(&mut world, request("board")),
