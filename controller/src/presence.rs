@@ -19,7 +19,7 @@ use crate::model::{Device, Exporter, ExporterState, Labels, Presence};
 /// has it.
 pub const SEEN: Duration = Duration::from_secs(60);
 /// Keys that exporters may label themselves with begin so; all others are the administrator's.
-const OWN_LABELS: &str = "jumpstarter.dev/";
+pub(crate) const OWN_LABELS: &str = "jumpstarter.dev/";
 const LOST: &str = "Connection lost - last seen more than 1 minute ago";
 const NEVER: &str = "Never seen";
 

@@ -6,6 +6,7 @@
 
 pub mod caller;
 pub mod client;
+mod condition;
 pub mod controller;
 
 /// Streams of answers.

@@ -23,6 +23,7 @@ mod update;
 pub use create::{Created, Limits, Request, create};
 pub use refusal::Refusal;
 pub use release::{delete, release_as_client, release_as_exporter, release_current};
+pub(crate) use tags::TAG_PREFIX;
 pub use times::{Effective, MAX_DURATION, WantedTimes, effective, expiry};
 pub use update::{Update, update};
 

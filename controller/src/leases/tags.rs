@@ -3,7 +3,7 @@
 use crate::{model::Labels, selector};
 
 /// Prefix under which Kubernetes objects carry tags as labels.
-const TAG_PREFIX: &str = "metadata.jumpstarter.dev/";
+pub(crate) const TAG_PREFIX: &str = "metadata.jumpstarter.dev/";
 /// Of labels that are not the users'.
 const RESERVED_PREFIX: &str = "jumpstarter.dev/";
 /// Entries, and characters of a key and a value: what Jumpstarter's controller admits.

@@ -5,10 +5,9 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::{
-    Condition, Detail, Lab, Node, ObjectMeta, ObjectReference, ReadError, Resource, Row, Timestamp,
-    de,
+    Condition, Detail, Lab, Node, ObjectMeta, ObjectReference, ReadError, Row, Timestamp,
     node::{ToNode, map, unless_empty},
-    object::{typed, untyped},
+    object::Kind,
 };
 use crate::model;
 
@@ -78,24 +77,15 @@ impl Client {
     }
 }
 
-impl Resource for Client {
-    fn kind() -> String {
-        "Client".into()
-    }
+impl Kind for Client {
+    const KIND: &'static str = "Client";
 
-    fn to_node(&self) -> Node {
-        typed(
-            &Self::kind(),
-            [
-                ("metadata", self.metadata.to_node()),
-                ("spec", self.spec.to_node()),
-                ("status", self.status.to_node()),
-            ],
-        )
-    }
-
-    fn from_node(node: Node) -> Result<Self, ReadError> {
-        de::read(untyped(node, &Self::kind())?)
+    fn parts(&self) -> [Option<Node>; 3] {
+        [
+            self.metadata.to_node(),
+            self.spec.to_node(),
+            self.status.to_node(),
+        ]
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::{
-    Condition, Detail, Lab, Node, ObjectMeta, ObjectReference, ReadError, Resource, Row, Timestamp,
-    age, condition, de,
+    Condition, Detail, Lab, Node, ObjectMeta, ObjectReference, ReadError, Row, Timestamp, age,
+    condition, de,
     node::{ToNode, map, unless_empty},
-    object::{typed, untyped},
+    object::Kind,
     table,
 };
 use crate::model::{self, Device, ExporterState, Labels, Presence};
@@ -209,24 +209,15 @@ impl From<ExporterDevice> for Device {
     }
 }
 
-impl Resource for Exporter {
-    fn kind() -> String {
-        "Exporter".into()
-    }
+impl Kind for Exporter {
+    const KIND: &'static str = "Exporter";
 
-    fn to_node(&self) -> Node {
-        typed(
-            &Self::kind(),
-            [
-                ("metadata", self.metadata.to_node()),
-                ("spec", self.spec.to_node()),
-                ("status", self.status.to_node()),
-            ],
-        )
-    }
-
-    fn from_node(node: Node) -> Result<Self, ReadError> {
-        de::read(untyped(node, &Self::kind())?)
+    fn parts(&self) -> [Option<Node>; 3] {
+        [
+            self.metadata.to_node(),
+            self.spec.to_node(),
+            self.status.to_node(),
+        ]
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::{
-    Condition, Detail, GoDuration, LabelSelector, Node, ObjectMeta, ObjectReference, ReadError,
-    Resource, Row, Timestamp, age, de,
+    Condition, Detail, GoDuration, LabelSelector, Node, ObjectMeta, ObjectReference, Row,
+    Timestamp, age,
     node::{ToNode, map, unless_empty},
-    object::{typed, untyped},
+    object::Kind,
     table,
 };
 use crate::model::Labels;
@@ -80,24 +80,15 @@ pub struct LeaseStatus {
     pub spot_access: bool,
 }
 
-impl Resource for Lease {
-    fn kind() -> String {
-        "Lease".into()
-    }
+impl Kind for Lease {
+    const KIND: &'static str = "Lease";
 
-    fn to_node(&self) -> Node {
-        typed(
-            &Self::kind(),
-            [
-                ("metadata", self.metadata.to_node()),
-                ("spec", self.spec.to_node()),
-                ("status", self.status.to_node()),
-            ],
-        )
-    }
-
-    fn from_node(node: Node) -> Result<Self, ReadError> {
-        de::read(untyped(node, &Self::kind())?)
+    fn parts(&self) -> [Option<Node>; 3] {
+        [
+            self.metadata.to_node(),
+            self.spec.to_node(),
+            self.status.to_node(),
+        ]
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The label of leases that are over.
-const ENDED: &str = "jumpstarter.dev/lease-ended";
+pub(crate) const ENDED: &str = "jumpstarter.dev/lease-ended";
 
 impl Lease {
     /// The object of a lease of a lab.

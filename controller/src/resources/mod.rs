@@ -41,6 +41,7 @@ pub use de::ReadError;
 pub use duration::GoDuration;
 pub use exporter::{Exporter, ExporterDevice, ExporterSpec, ExporterStatus};
 pub use lease::{Lease, LeaseSpec, LeaseStatus};
+pub(crate) use lease_model::ENDED;
 pub(crate) use meta::checked as checked_labels;
 pub use meta::{Lab, ObjectMeta, ObjectReference};
 pub use node::{Node, Pairs};

@@ -1,8 +1,10 @@
 //! What all objects have in common: a kind, and texts that are written and read.
 
+use serde::de::DeserializeOwned;
+
 use super::{
     Client, Exporter, ExporterAccessPolicy, Lease, Node, ReadError,
-    de::hint,
+    de::{self, hint},
     node::{self, ToNode},
     yaml,
 };
@@ -83,20 +85,37 @@ impl<T: Resource> Resource for List<T> {
     }
 }
 
-/// A tree with its version and kind in front.
-pub(super) fn typed<const N: usize>(kind: &str, fields: [(&str, Option<Node>); N]) -> Node {
-    let mut all = vec![
-        ("apiVersion".to_owned(), Node::Text(API_VERSION.to_owned())),
-        ("kind".to_owned(), Node::Text(kind.to_owned())),
-    ];
-    if let Node::Map(fields) = node::map(fields) {
-        all.extend(fields);
+/// An object of one kind: it has the same parts as all others.
+pub(super) trait Kind: DeserializeOwned {
+    const KIND: &'static str;
+
+    /// Metadata, spec and status; what is `None` is left out.
+    fn parts(&self) -> [Option<Node>; 3];
+}
+
+impl<T: Kind> Resource for T {
+    fn kind() -> String {
+        T::KIND.to_owned()
     }
-    Node::Map(all)
+
+    fn to_node(&self) -> Node {
+        let [metadata, spec, status] = self.parts();
+        node::map([
+            ("apiVersion", API_VERSION.to_node()),
+            ("kind", T::KIND.to_node()),
+            ("metadata", metadata),
+            ("spec", spec),
+            ("status", status),
+        ])
+    }
+
+    fn from_node(node: Node) -> Result<Self, ReadError> {
+        de::read(untyped(node, T::KIND)?)
+    }
 }
 
 /// A tree without its version and kind, which must be these.
-pub(super) fn untyped(node: Node, kind: &str) -> Result<Node, ReadError> {
+fn untyped(node: Node, kind: &str) -> Result<Node, ReadError> {
     let (version, found, rest) = header(node)?;
     if version != API_VERSION {
         let text = format!("`{version}` is not known here, only `{API_VERSION}`");

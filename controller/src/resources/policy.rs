@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::{
-    Detail, GoDuration, Lab, LabelSelector, Node, ObjectMeta, ReadError, Resource, Row, age, de,
+    Detail, GoDuration, Lab, LabelSelector, Node, ObjectMeta, ReadError, Row, age,
     node::{ToNode, map, unless_empty},
-    object::{typed, untyped},
+    object::Kind,
 };
 use crate::{
     model::{self, Labels, Rule},
@@ -132,24 +132,15 @@ impl Policy {
     }
 }
 
-impl Resource for ExporterAccessPolicy {
-    fn kind() -> String {
-        "ExporterAccessPolicy".into()
-    }
+impl Kind for ExporterAccessPolicy {
+    const KIND: &'static str = "ExporterAccessPolicy";
 
-    fn to_node(&self) -> Node {
-        typed(
-            &Self::kind(),
-            [
-                ("metadata", self.metadata.to_node()),
-                ("spec", self.spec.to_node()),
-                ("status", self.status.to_node()),
-            ],
-        )
-    }
-
-    fn from_node(node: Node) -> Result<Self, ReadError> {
-        de::read(untyped(node, &Self::kind())?)
+    fn parts(&self) -> [Option<Node>; 3] {
+        [
+            self.metadata.to_node(),
+            self.spec.to_node(),
+            self.status.to_node(),
+        ]
     }
 }
 

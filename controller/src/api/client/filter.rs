@@ -4,14 +4,11 @@ use rigd_proto::client::v1::ListLeasesRequest;
 use tonic::Status;
 
 use crate::{
+    leases::TAG_PREFIX,
     model::{Labels, Lease},
+    resources::ENDED,
     selector::{Selector, SelectorError},
 };
-
-/// Prefix of the labels that tags become on objects of Kubernetes.
-const TAG_PREFIX: &str = "metadata.jumpstarter.dev/";
-/// The label of leases that are over.
-const ENDED: &str = "jumpstarter.dev/lease-ended";
 
 /// What is asked of leases.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,13 +6,11 @@ use rigd_proto::{client::v1 as message, v1};
 
 use super::resource::{Collection, Names};
 use crate::{
+    api::condition,
     leases,
-    model::{self, ConditionKind, ExporterState, Labels},
+    model::{self, ExporterState, Labels},
     presence,
 };
-
-/// Objects of a lab count no generations: a condition is always that of the lease as it is.
-const GENERATION: i64 = 1;
 
 /// Makes messages, all of one moment.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +65,7 @@ impl<'a> Shown<'a> {
             effective_end_time: really.end.map(Into::into),
             client: Some(self.names.write(Collection::Clients, &lease.client)),
             exporter: held.map(|held| self.names.write(Collection::Exporters, &held.exporter)),
-            conditions: conditions.iter().map(condition).collect(),
+            conditions: conditions.iter().map(condition::told).collect(),
             exporter_name: lease.pinned.clone(),
             tags: lease.tags.clone(),
             allow_disabled: lease.allow_disabled,
@@ -95,27 +93,5 @@ fn status(state: Option<ExporterState>) -> v1::ExporterStatus {
         Some(ExporterState::AfterLeaseHook) => v1::ExporterStatus::AfterLeaseHook,
         Some(ExporterState::BeforeLeaseHookFailed) => v1::ExporterStatus::BeforeLeaseHookFailed,
         Some(ExporterState::AfterLeaseHookFailed) => v1::ExporterStatus::AfterLeaseHookFailed,
-    }
-}
-
-fn condition(condition: &model::Condition) -> v1::Condition {
-    let kind = match condition.kind {
-        ConditionKind::Pending => "Pending",
-        ConditionKind::Ready => "Ready",
-        ConditionKind::Unsatisfiable => "Unsatisfiable",
-        ConditionKind::Invalid => "Invalid",
-    };
-    let status = if condition.status { "True" } else { "False" };
-    let since = prost_types::Timestamp::from(condition.since);
-    v1::Condition {
-        r#type: Some(kind.to_owned()),
-        status: Some(status.to_owned()),
-        observed_generation: Some(GENERATION),
-        last_transition_time: Some(v1::Time {
-            seconds: Some(since.seconds),
-            nanos: Some(since.nanos),
-        }),
-        reason: Some(condition.reason.clone()),
-        message: Some(condition.message.clone()),
     }
 }

@@ -8,13 +8,11 @@ use crate::{
     auth::Kind,
     leases,
     model::{Device, ExporterState, Labels},
+    presence::OWN_LABELS,
     selector,
     store::Change,
 };
 
-/// Labels with this prefix are the exporter's own; Jumpstarter's sends others too, which are not
-/// looked at.
-const OWN_LABELS: &str = "jumpstarter.dev/";
 /// Own labels and devices of one exporter: far more than a board has, and few enough to keep for a
 /// thousand boards.
 const MAX_LABELS: usize = 64;
@@ -85,6 +83,7 @@ impl ControllerService {
     }
 }
 
+/// Those that an exporter may give itself; Jumpstarter's sends others too, which are not looked at.
 #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
 fn own_labels(labels: impl IntoIterator<Item = (String, String)>) -> Result<Labels, Status> {
     let own = labels

@@ -3,16 +3,16 @@
 use std::time::SystemTime;
 
 use rigd_proto::v1::{
-    Condition, GetLeaseResponse, LabelSelector, LabelSelectorRequirement, RequestLeaseRequest, Time,
+    GetLeaseResponse, LabelSelector, LabelSelectorRequirement, RequestLeaseRequest,
 };
 use tonic::Status;
 use uuid::Uuid;
 
 use super::ControllerService;
 use crate::{
+    api::condition,
     auth::Kind,
     leases::{self, Refusal, Request, WantedTimes},
-    model,
     resources::{self, SelectorOperator, SelectorRequirement},
     selector::Selector,
     store::Change,
@@ -55,7 +55,7 @@ impl ControllerService {
                 begin_time: effective.begin.map(prost_types::Timestamp::from),
                 end_time: effective.end.map(prost_types::Timestamp::from),
                 exporter_uuid: exporter.map(|exporter| exporter.uid.to_string()),
-                conditions: lease.conditions.iter().map(told_condition).collect(),
+                conditions: lease.conditions.iter().map(condition::told).collect(),
             })
         });
         Ok(answer?)
@@ -147,21 +147,5 @@ fn told_selector(selector: &Selector) -> LabelSelector {
                 values: told.values,
             })
             .collect(),
-    }
-}
-
-fn told_condition(condition: &model::Condition) -> Condition {
-    let object = resources::Condition::from(condition);
-    let since = prost_types::Timestamp::from(condition.since);
-    Condition {
-        r#type: Some(object.kind),
-        status: Some(object.status),
-        observed_generation: object.observed_generation,
-        last_transition_time: Some(Time {
-            seconds: Some(since.seconds),
-            nanos: Some(since.nanos),
-        }),
-        reason: Some(object.reason),
-        message: Some(object.message),
     }
 }

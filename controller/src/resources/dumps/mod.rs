@@ -14,9 +14,9 @@ pub use from_dict::FromDict;
 pub use parts::{DumpCondition, Metadata, Reference};
 
 use super::{
-    List, Node, Pairs, ReadError, Resource, de,
+    List, Node, Pairs,
     node::{ToNode, map, or_null},
-    object::{typed, untyped},
+    object::Kind,
 };
 
 /// A lease. Expressions of its selector and its tags are lost.
@@ -131,12 +131,10 @@ pub type V1Alpha1ExporterList = List<V1Alpha1Exporter>;
 /// Clients.
 pub type V1Alpha1ClientList = List<V1Alpha1Client>;
 
-impl Resource for V1Alpha1Lease {
-    fn kind() -> String {
-        "Lease".into()
-    }
+impl Kind for V1Alpha1Lease {
+    const KIND: &'static str = "Lease";
 
-    fn to_node(&self) -> Node {
+    fn parts(&self) -> [Option<Node>; 3] {
         let selector = map([("matchLabels", self.spec.selector.match_labels.to_node())]);
         let spec = map([
             ("client", self.spec.client.to_node()),
@@ -150,27 +148,14 @@ impl Resource for V1Alpha1Lease {
             ("ended", self.status.ended.to_node()),
             ("exporter", or_null(&self.status.exporter)),
         ]);
-        typed(
-            &Self::kind(),
-            [
-                ("metadata", self.metadata.to_node()),
-                ("spec", Some(spec)),
-                ("status", Some(status)),
-            ],
-        )
-    }
-
-    fn from_node(node: Node) -> Result<Self, ReadError> {
-        de::read(untyped(node, &Self::kind())?)
+        [self.metadata.to_node(), Some(spec), Some(status)]
     }
 }
 
-impl Resource for V1Alpha1Exporter {
-    fn kind() -> String {
-        "Exporter".into()
-    }
+impl Kind for V1Alpha1Exporter {
+    const KIND: &'static str = "Exporter";
 
-    fn to_node(&self) -> Node {
+    fn parts(&self) -> [Option<Node>; 3] {
         let status = map([
             ("credential", self.status.credential.to_node()),
             ("devices", self.status.devices.to_node()),
@@ -178,17 +163,7 @@ impl Resource for V1Alpha1Exporter {
             ("exporterStatus", or_null(&self.status.exporter_status)),
             ("statusMessage", or_null(&self.status.status_message)),
         ]);
-        typed(
-            &Self::kind(),
-            [
-                ("metadata", self.metadata.to_node()),
-                ("status", Some(status)),
-            ],
-        )
-    }
-
-    fn from_node(node: Node) -> Result<Self, ReadError> {
-        de::read(untyped(node, &Self::kind())?)
+        [self.metadata.to_node(), None, Some(status)]
     }
 }
 
@@ -201,23 +176,11 @@ impl ToNode for V1Alpha1ExporterDevice {
     }
 }
 
-impl Resource for V1Alpha1Client {
-    fn kind() -> String {
-        "Client".into()
-    }
+impl Kind for V1Alpha1Client {
+    const KIND: &'static str = "Client";
 
-    fn to_node(&self) -> Node {
-        typed(
-            &Self::kind(),
-            [
-                ("metadata", self.metadata.to_node()),
-                ("status", or_null(&self.status)),
-            ],
-        )
-    }
-
-    fn from_node(node: Node) -> Result<Self, ReadError> {
-        de::read(untyped(node, &Self::kind())?)
+    fn parts(&self) -> [Option<Node>; 3] {
+        [self.metadata.to_node(), None, or_null(&self.status)]
     }
 }
 
