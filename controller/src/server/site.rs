@@ -171,16 +171,23 @@ impl Site {
 
     /// A TLS connection whose certificate was checked.
     pub(crate) async fn connect(&self) -> TlsStream<tokio::net::TcpStream> {
-        connect(self.address, Arc::clone(&self.certs))
-            .await
-            .unwrap()
+        let io = tokio::net::TcpStream::connect(self.address).await;
+        self.begin(io.unwrap()).await.unwrap()
     }
 
     pub(crate) async fn channel(&self) -> Channel {
+        self.channel_from(std::net::Ipv4Addr::LOCALHOST).await
+    }
+
+    /// From this address of this host.
+    pub(crate) async fn channel_from(&self, from: std::net::Ipv4Addr) -> Channel {
         let (address, certs) = (self.address, Arc::clone(&self.certs));
         let connector = tower::service_fn(move |_| {
             let certs = Arc::clone(&certs);
-            async move { connect(address, certs).await.map(TokioIo::new) }
+            async move {
+                let io = connect_from(from, address).await?;
+                begin(io, &certs).await.map(TokioIo::new)
+            }
         });
         // TLS is the connector's: tonic has none here.
         let endpoint = Endpoint::from_static("http://localhost").connect_timeout(SOON);
@@ -196,11 +203,14 @@ impl Site {
     }
 }
 
-async fn connect(
-    address: std::net::SocketAddr,
-    certs: Arc<Certs>,
-) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
-    begin(tokio::net::TcpStream::connect(address).await?, &certs).await
+/// From this address of this host.
+pub(crate) async fn connect_from(
+    from: std::net::Ipv4Addr,
+    to: std::net::SocketAddr,
+) -> std::io::Result<tokio::net::TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
 }
 
 async fn begin(

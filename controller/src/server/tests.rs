@@ -3,6 +3,7 @@
 mod bounds;
 mod idle;
 mod open;
+mod strangers;
 
 use std::time::Duration;
 

@@ -77,6 +77,9 @@ async fn a_reader_that_stalls_stops_its_own_peer_and_nobody_else() {
         sent += 65536;
         assert!(sent < 6 << 20, "all windows together hold less");
     }
+    // Nor does it stop its own other direction.
+    stalled.say("still here").await;
+    sender.hear("still here").await;
     let mut tasks = JoinSet::new();
     for (first, second) in pairs {
         tasks.spawn(exchange(first, second, 16));

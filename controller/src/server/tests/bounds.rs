@@ -3,13 +3,14 @@
 use std::net::Ipv4Addr;
 
 use futures::StreamExt as _;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     super::{
         accept,
         places::{Bounds, Places},
+        site::connect_from,
     },
     *,
 };
@@ -17,11 +18,8 @@ use super::{
 const OWN: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// From an address of this host.
 async fn connect(port: u16, from: Ipv4Addr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((from, 0).into()).unwrap();
-    socket.connect((OWN, port).into()).await.unwrap()
+    connect_from(from, (OWN, port).into()).await.unwrap()
 }
 
 /// Closed at once, and not by a deadline.
