@@ -1,6 +1,7 @@
 //! What the documents claim: each block marked `yaml` is a file that `rigd check` accepts, each
-//! block marked `yaml bad` one that it refuses, each line of Rust is one of the code, and each link
-//! leads to a file that is there.
+//! block marked `yaml bad` one that it refuses, each one marked `yaml resources` is taken by
+//! `rigd controller apply`, each line of Rust is one of the code, and each link leads to a file that
+//! is there.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +22,7 @@ use std::{
 enum Kind {
     Good,
     Bad,
+    Resources,
     Rust,
     Other,
 }
@@ -76,6 +78,7 @@ fn blocks(path: &Path) -> Vec<Block> {
                 let kind = match info {
                     "yaml" => Kind::Good,
                     "yaml bad" => Kind::Bad,
+                    "yaml resources" => Kind::Resources,
                     "rust" => Kind::Rust,
                     _ => Kind::Other,
                 };
@@ -95,33 +98,40 @@ fn blocks(path: &Path) -> Vec<Block> {
     blocks
 }
 
-fn check(file: &Path) -> Output {
+/// `rigd` with these arguments and a file, with directories of its own and nothing of the caller's.
+fn rigd(arguments: &[&str], file: &Path, directory: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rigd"));
     // These would fill in for what a file forgets.
     command.env_remove("JMP_NAME").env_remove("JMP_NAMESPACE");
-    command.arg("check").arg(file).output().unwrap()
+    command
+        .env("STATE_DIRECTORY", directory.join("state"))
+        .env("RUNTIME_DIRECTORY", directory.join("run"))
+        .env("RIGD_SOCKET", directory.join("none.sock"));
+    command.args(arguments).arg(file).output().unwrap()
 }
 
 #[test]
 fn every_yaml_block_is_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("exporter.yaml");
-    let (mut good, mut bad) = (0, 0);
+    let (mut good, mut bad, mut resources) = (0, 0, 0);
     for block in documents().iter().flat_map(|path| blocks(path)) {
-        let wanted = match block.kind {
-            Kind::Good => 0,
-            Kind::Bad => 2,
+        let (wanted, arguments, count): (_, &[&str], _) = match block.kind {
+            Kind::Good => (0, &["check"], &mut good),
+            Kind::Bad => (2, &["check"], &mut bad),
+            Kind::Resources => (0, &["controller", "apply", "-f"], &mut resources),
             Kind::Rust | Kind::Other => continue,
         };
         fs::write(&file, &block.text).unwrap();
-        let output = check(&file);
+        let output = rigd(arguments, &file, folder.path());
         let told = String::from_utf8_lossy(&output.stderr);
         let place = block.place;
         assert_eq!(output.status.code(), Some(wanted), "{place}\n{told}");
-        *(if wanted == 0 { &mut good } else { &mut bad }) += 1;
+        *count += 1;
     }
     // A fence that is not recognised any more would let all of it pass.
-    assert!(good > 10 && bad > 0, "{good} good and {bad} bad blocks");
+    let enough = good > 10 && bad > 0 && resources > 0;
+    assert!(enough, "{good} good, {bad} bad, {resources} resources");
 }
 
 #[test]
