@@ -13,7 +13,7 @@ use clap::Subcommand;
 
 use super::{Failure, Global, get, run};
 
-pub(super) use desk::{Absent, Desk};
+pub(super) use desk::{Absent, Desk, READ_LIMIT};
 pub(super) use output::print;
 
 /// Arguments of `rigd controller`.

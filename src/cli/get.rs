@@ -6,17 +6,18 @@ use clap::ValueEnum;
 use rigd_controller::{
     admin::What,
     resources::{
-        Client, Detail, Exporter, ExporterAccessPolicy, Lease, List, Resource, Row, names, table,
+        Client, Detail, Exporter, ExporterAccessPolicy, ExporterDevice, Lease, List, Resource, Row,
+        names, table,
     },
 };
 use rigd_proto::control::v1::{GetRequest, GetResponse};
 
 use super::{
     Failure,
-    controller::{Absent, Desk, print},
+    controller::{Absent, Desk, READ_LIMIT, print},
     daemon::{answer, failed},
 };
-use crate::control::controller::{READ_LIMIT, number};
+use crate::control::controller::number;
 
 /// As `jmp get` says it.
 const NOTHING: &str = "No resources found.";
@@ -68,11 +69,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         let found = answer(READ_LIMIT, client.get(request)).await?;
         let GetResponse { list } = found;
         let text = match what {
-            What::Client => text::<Client>(&list, output, single),
-            What::Exporter => text::<Exporter>(&list, output, single),
-            What::Lease => text::<Lease>(&list, output, single),
-            What::Policy => text::<ExporterAccessPolicy>(&list, output, single),
-        }?;
+            What::Client => text(&read::<Client>(&list)?, output, single),
+            What::Exporter => text(&exporters(read(&list)?, output), output, single),
+            What::Lease => text(&read::<Lease>(&list)?, output, single),
+            What::Policy => text(&read::<ExporterAccessPolicy>(&list)?, output, single),
+        };
         // A name that prints nothing prints no empty line either.
         if !text.is_empty() {
             print(text.trim_end_matches('\n'));
@@ -81,23 +82,36 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     })
 }
 
-fn text<T: Resource + Row>(
-    list: &str,
-    output: Option<Output>,
-    single: bool,
-) -> Result<String, Failure> {
-    let list = List::<T>::from_json(list);
-    let list = list.map_err(|error| failed(format!("the daemon answers otherwise: {error}")))?;
+fn read<T: Resource>(list: &str) -> Result<List<T>, Failure> {
+    let list = List::from_json(list);
+    list.map_err(|error| failed(format!("the daemon answers otherwise: {error}")))
+}
+
+/// A table with a row for each instance leaves out exporters that have none yet: those get an empty
+/// one.
+fn exporters(mut list: List<Exporter>, output: Option<Output>) -> List<Exporter> {
+    if output == Some(Output::Wide) {
+        let all = list.items.iter_mut();
+        for status in all.filter_map(|exporter| exporter.status.as_mut()) {
+            if status.devices.is_empty() {
+                status.devices.push(ExporterDevice::default());
+            }
+        }
+    }
+    list
+}
+
+fn text<T: Resource + Row>(list: &List<T>, output: Option<Output>, single: bool) -> String {
     let one = list.items.first().filter(|_| single);
     let columns = |detail| match list.items.is_empty() {
         true => NOTHING.to_owned(),
         false => table(&list.items, detail, SystemTime::now()),
     };
-    Ok(match output {
+    match output {
         Some(Output::Json) => one.map_or_else(|| list.dump_json(), Resource::dump_json),
         Some(Output::Yaml) => one.map_or_else(|| list.dump_yaml(), Resource::dump_yaml),
         Some(Output::Name) => names(&list.items),
         Some(Output::Wide) => columns(Detail::Wide),
         None => columns(Detail::Brief),
-    })
+    }
 }

@@ -8,8 +8,6 @@
 //! One implementation for both, so that there are no two ways of doing a thing. It does nothing
 //! itself: what the words mean is `rigd_controller::admin`'s.
 
-use std::time::Duration;
-
 use prost_types::Timestamp;
 use rigd_controller::{
     admin::{self, Done, Issued, What},
@@ -32,8 +30,6 @@ use crate::embedded::Lab;
 /// instances each have about 30 MB.
 pub(crate) const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
-/// How long an answer may take that only reads: it is written and read in full.
-pub(crate) const READ_LIMIT: Duration = Duration::from_secs(20);
 /// What a message of an applied text has beside it.
 const FRAMING: usize = 1024;
 
@@ -259,5 +255,38 @@ impl Controller for Service {
         Ok(Response::new(ExportResponse {
             state: state.into(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn kinds_keep_their_numbers_and_others_are_refused() {
+        for kind in [What::Client, What::Exporter, What::Lease, What::Policy] {
+            assert_eq!(what(number(kind)).unwrap(), kind);
+        }
+        for number in [0, 99] {
+            assert_eq!(what(number).unwrap_err().code(), Code::InvalidArgument);
+        }
+        let error = who(number(What::Lease)).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert!(error.message().contains("a lease has no token"), "{error}");
+    }
+
+    #[test]
+    fn lists_say_of_what_they_are_empty() {
+        for (kind, wanted) in [
+            (What::Client, "ClientList"),
+            (What::Exporter, "ExporterList"),
+            (What::Lease, "LeaseList"),
+            (What::Policy, "ExporterAccessPolicyList"),
+        ] {
+            let list: serde_json::Value = serde_json::from_str(&list(kind, vec![])).unwrap();
+            assert_eq!(list["kind"], wanted);
+        }
     }
 }

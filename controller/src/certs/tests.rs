@@ -137,6 +137,22 @@ fn other_names_make_another_certificate_of_the_same_authority() {
 }
 
 #[test]
+fn what_to_trust_is_known_without_a_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let early = source(dir.path(), &[]).ca_pem(now()).unwrap();
+    assert!(!dir.path().join("server.pem").exists());
+    let certs = open(dir.path(), &["lab.example"], now());
+    assert_eq!(certs.ca_pem(), early);
+    // With other names it leaves the certificate of the port as it is.
+    let before = std::fs::read(dir.path().join("server.pem")).unwrap();
+    assert_eq!(source(dir.path(), &[]).ca_pem(now()).unwrap(), early);
+    assert_eq!(
+        std::fs::read(dir.path().join("server.pem")).unwrap(),
+        before
+    );
+}
+
+#[test]
 fn the_authority_lasts_ten_years_and_its_end_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let ca = open(dir.path(), &[], now()).ca_pem().to_owned();

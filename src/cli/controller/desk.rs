@@ -33,6 +33,8 @@ use crate::{
     os::paths,
 };
 
+/// How long an answer may take that changes nothing: a large lab is written out in full.
+pub(in crate::cli) const READ_LIMIT: Duration = Duration::from_secs(20);
 /// How long a change may take: it is on the disk then, which may be a slow card with others waiting.
 pub(super) const CHANGE_LIMIT: Duration = Duration::from_secs(60);
 /// The endpoint of a controller that has never run.

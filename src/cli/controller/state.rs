@@ -14,7 +14,7 @@ use rigd_proto::control::v1::ExportRequest;
 use super::{
     Absent, Desk,
     apply::read,
-    desk::{CHANGE_LIMIT, state_directory},
+    desk::{READ_LIMIT, state_directory},
     output, print,
 };
 use crate::{
@@ -63,7 +63,7 @@ pub(super) fn export(args: ExportArgs) -> Result<(), Failure> {
     }
     let file = args.out.filter(|path| path != Path::new("-"));
     args.desk.ask(Absent::Refuse, async |mut client| {
-        let exported = answer(CHANGE_LIMIT, client.export(ExportRequest {})).await?;
+        let exported = answer(READ_LIMIT, client.export(ExportRequest {})).await?;
         let Some(path) = file else {
             return output::document(&exported.state);
         };
