@@ -26,6 +26,7 @@ use crate::{
         Ask, ExporterHandle, Exporters, HookNews, InstanceSnapshot, LinkSnapshot, Reload, Reloaded,
         Served, Snapshot,
     },
+    embedded,
     lease::machine::{Hook, Lease},
     transport::Shutdown,
 };
@@ -111,6 +112,11 @@ fn snapshot(holder: Holder, hold: Option<String>) -> Snapshot {
     }
 }
 
+/// No embedded controller runs.
+pub(super) fn no_lab() -> watch::Receiver<Option<embedded::Lab>> {
+    watch::Sender::new(None).subscribe()
+}
+
 /// Exporters: `good` is free, `taken` leased, `alone` without a controller, `hung` never answers,
 /// `over` has ended.
 pub(super) fn lab() -> (Exporters, mpsc::Receiver<Ask>) {
@@ -155,8 +161,7 @@ impl Lab {
         let (exporters, hung) = lab();
         let (reload, reloads) = reload();
         let shutdown = Shutdown::default();
-        let (_, none) = watch::channel(None);
-        let serving = serve(listener, exporters, none, reload, shutdown.clone());
+        let serving = serve(listener, exporters, no_lab(), reload, shutdown.clone());
         let server = tokio::spawn(serving);
         let client = connect(&[path]).await.unwrap();
         Self {

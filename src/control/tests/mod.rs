@@ -21,7 +21,7 @@ use crate::{
     daemon::handle::{ANSWER_LIMIT, Ask, Exporters},
     transport::unix::BindError,
 };
-use lab::{Lab, lab, reload};
+use lab::{Lab, lab, no_lab, reload};
 
 /// Long enough for a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test(start_paused = true)]
 async fn one_that_hangs_delays_nobody_and_is_shown() {
     let (exporters, _hung) = lab();
-    let service = Service::new(exporters, reload().0);
+    let service = Service::new(exporters, no_lab(), reload().0);
     let begin = Instant::now();
     let all = service.status(Request::new(StatusRequest::default())).await;
     // Of the paused clock: side by side means once the limit, however many hang.
@@ -63,7 +63,7 @@ async fn one_that_hangs_delays_nobody_and_is_shown() {
 #[tokio::test(start_paused = true)]
 async fn one_alone_is_not_delayed_by_another_that_hangs() {
     let (exporters, _hung) = lab();
-    let service = Service::new(exporters, reload().0);
+    let service = Service::new(exporters, no_lab(), reload().0);
     let begin = Instant::now();
     let request = |exporter: &str| {
         Request::new(StatusRequest {
@@ -83,7 +83,7 @@ async fn one_alone_is_not_delayed_by_another_that_hangs() {
 #[tokio::test(start_paused = true)]
 async fn questions_to_one_that_hangs_end() {
     let (exporters, mut hung) = lab();
-    let service = Service::new(exporters, reload().0);
+    let service = Service::new(exporters, no_lab(), reload().0);
     let hold = HoldRequest {
         exporter: "hung".into(),
         reason: "x".into(),
@@ -99,7 +99,7 @@ async fn questions_to_one_that_hangs_end() {
 #[tokio::test(start_paused = true)]
 async fn a_reload_that_hangs_is_told() {
     let (reload, _never_taken) = reload();
-    let service = Service::new(Exporters::default(), reload);
+    let service = Service::new(Exporters::default(), no_lab(), reload);
     let error = service.reload(Request::new(ReloadRequest {})).await;
     assert_eq!(error.unwrap_err().code(), Code::DeadlineExceeded);
 }

@@ -26,7 +26,7 @@ mod servers;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn dialer(trust: Trust) -> Dialer {
-    Dialer::with(trust, ChannelOptions::default(), Limits::default())
+    Dialer::with(trust, ChannelOptions::default(), Limits::default(), None)
 }
 
 fn trusting(certificate: &Certificate) -> Dialer {
@@ -339,7 +339,7 @@ async fn names_can_be_overridden() {
         let options = options.map(|(key, value)| (key.to_owned(), text(value)));
         let options = ChannelOptions::new(&options.collect());
         let trust = Trust::pem(&certificate.pem).unwrap();
-        let dialer = Dialer::with(trust, options, Limits::default());
+        let dialer = Dialer::with(trust, options, Limits::default(), None);
         assert_eq!(works(&dialer, &server.endpoint("127.0.0.1")).await, called);
     }
 }
