@@ -1,1 +1,0 @@
-//! Administration of a small lab.
