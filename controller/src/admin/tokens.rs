@@ -87,8 +87,7 @@ pub async fn rotate(engine: &Engine, kind: Kind, name: &str) -> Result<Issued, S
 ///
 /// # Errors
 /// NOT_FOUND, with the nearest name.
-// As the others here, although there is nothing to wait for: callers need not know.
-#[allow(clippy::unused_async, reason = "one shape for all that gives tokens")]
+// Waits for nothing, but has the shape of all that gives tokens.
 pub async fn issue(engine: &Engine, kind: Kind, name: &str) -> Result<Issued, Status> {
     let good = engine.read(|world| {
         let missing = || not_found(world, engine.namespace(), kind.into(), name);

@@ -336,6 +336,20 @@ fn an_export_brings_all_of_it_elsewhere() {
 }
 
 #[test]
+fn what_earlier_versions_did_not_keep_has_its_default() {
+    let exporter = Exporter {
+        held: Some("why".into()),
+        hosted: true,
+        ..exporter()
+    };
+    let mut value = serde_json::to_value(&exporter).unwrap();
+    let fields = value.as_object_mut().unwrap();
+    assert!(fields.remove("held").is_some() && fields.remove("hosted").is_some());
+    let read: Exporter = serde_json::from_value(value).unwrap();
+    assert_eq!(read, self::exporter());
+}
+
+#[test]
 fn what_is_no_export_is_refused_without_quoting_it() {
     let dump = Dump::new(World::default(), Keys::generate().unwrap())
         .to_json()
