@@ -13,6 +13,7 @@ use rigd_controller::{
     admin::{self, Done, Issued, What},
     auth::Kind,
     engine::Engine,
+    model::World,
     resources::{List, Object, Resource},
 };
 use rigd_proto::control::v1::{
@@ -135,6 +136,20 @@ fn who(number: i32) -> Result<Kind, Status> {
     }
 }
 
+/// An exporter that this process serves comes back by its file, and is not deleted.
+#[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
+fn refuse_served(engine: &Engine, name: &str) -> Result<(), Status> {
+    let served = |world: &World| world.exporters.get(name).map(|exporter| exporter.hosted);
+    match engine.read(served) {
+        Some(true) => Err(Status::failed_precondition(format!(
+            "exporter {}/{name} is served by this daemon: remove its file, and `rigd reload` takes \
+             it away",
+            engine.namespace()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The list of a kind as JSON, also when it is empty.
 fn list(what: What, objects: Vec<Object>) -> String {
     fn of<T: Resource>(objects: Vec<Object>, pick: fn(Object) -> Option<T>) -> String {
@@ -197,7 +212,11 @@ impl Controller for Service {
     ) -> Result<Response<DeleteResponse>, Status> {
         let lab = self.lab()?;
         let DeleteRequest { kind, name } = request.into_inner();
-        admin::delete(&lab.engine, what(kind)?, &name).await?;
+        let what = what(kind)?;
+        if what == What::Exporter && matches!(self.0, Place::Running(_)) {
+            refuse_served(&lab.engine, &name)?;
+        }
+        admin::delete(&lab.engine, what, &name).await?;
         Ok(Response::new(DeleteResponse {}))
     }
 

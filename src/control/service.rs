@@ -76,6 +76,10 @@ impl Service {
             lab.engine.read(known)
         };
         let lab = lab.filter(known);
+        if let (Some(_), Some(reason)) = (&lab, &reason) {
+            // Exporters take longer ones: one that only one of both keeps would be half a hold.
+            admin::check_reason(reason)?;
+        }
         match self.exporters.find(exporter) {
             Ok(handle) => self.hold_own(exporter, &handle, reason.clone()).await?,
             // Another process serves it, on another host perhaps.

@@ -23,15 +23,16 @@ impl Daemon {
         match (self.then.remove(&name), code) {
             (Some(Then::Replace(planned)), _) if !stopping => {
                 tracing::info!(exporter = name, "Starting with its new configuration.");
+                let leaves = hosted.own && !planned.access.is_own_lab();
                 self.start_one(*planned);
+                if leaves {
+                    self.leaves_lab(&name).await;
+                }
             }
             (Some(Then::Forget), _) => {
                 tracing::info!(exporter = name, "No longer served.");
                 self.exporters.remove(&name);
-                if let Err(failure) = self.tell_controller(&[]).await {
-                    let error = failure.text();
-                    tracing::warn!(exporter = name, error, "Still known to the controller.");
-                }
+                self.leaves_lab(&name).await;
             }
             (_, Some(code)) => {
                 match code {
@@ -42,6 +43,14 @@ impl Daemon {
                 self.exporters.set(&name, Served::Ended(code));
             }
             (_, None) => self.died(name, &hosted),
+        }
+    }
+
+    /// The controller of this process leases it no longer.
+    async fn leaves_lab(&self, name: &str) {
+        if let Err(failure) = self.tell_controller(&[]).await {
+            let error = failure.text();
+            tracing::warn!(exporter = name, error, "Still known to the controller.");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use rigd_controller::admin;
 
-use super::{Access, Daemon, hosted::Planned};
+use super::{Access, Daemon, Then, hosted::Planned};
 use crate::{
     cli::Failure,
     config::ExporterConfig,
@@ -47,8 +47,13 @@ impl Daemon {
         };
         let planned = planned.iter().filter(|planned| planned.access.is_own_lab());
         let mut exporters = embedded::hosted(planned.map(|planned| &*planned.config));
-        let run = self.hosted.values().filter(|hosted| hosted.own);
-        for (name, labels) in embedded::hosted(run.map(|hosted| &*hosted.config)) {
+        let run = self.hosted.iter().filter(|(_, hosted)| hosted.own);
+        let run = run.map(|(name, hosted)| match self.then.get(name) {
+            // It goes on as it is while it is leased; its labels are those of the new file already.
+            Some(Then::Replace(next)) if next.access.is_own_lab() => &*next.config,
+            _ => &*hosted.config,
+        });
+        for (name, labels) in embedded::hosted(run) {
             if !exporters.iter().any(|(known, _)| *known == name) {
                 exporters.push((name, labels));
             }

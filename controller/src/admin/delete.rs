@@ -49,15 +49,8 @@ fn release(world: &World, namespace: &str, name: &str, now: SystemTime) -> Resul
 /// NOT_FOUND, with the nearest name; INVALID_ARGUMENT: the reason is empty, longer than
 /// [`MAX_REASON`], or more than a line; INTERNAL: it cannot be kept.
 pub async fn hold(engine: &Engine, exporter: &str, reason: Option<String>) -> Result<(), Status> {
-    let reason = reason.map(|reason| reason.trim().to_owned());
-    let wrong = |text: &String| {
-        let length = text.chars().count();
-        length == 0 || length > MAX_REASON || text.chars().any(char::is_control)
-    };
-    if reason.as_ref().is_some_and(wrong) {
-        let text = format!("the reason of a hold must be one line of 1 to {MAX_REASON} characters");
-        return Err(Status::invalid_argument(text));
-    }
+    let reason = reason.as_deref().map(check_reason).transpose()?;
+    let reason = reason.map(str::to_owned);
     let plan = engine.change(|world, _| {
         let known = world.exporters.get(exporter);
         let missing = || not_found(world, engine.namespace(), What::Exporter, exporter);
@@ -70,4 +63,19 @@ pub async fn hold(engine: &Engine, exporter: &str, reason: Option<String>) -> Re
         Ok(((), vec![change]))
     });
     plan.await
+}
+
+/// The reason of a hold without the spaces around it.
+///
+/// # Errors
+/// INVALID_ARGUMENT: it is empty, longer than [`MAX_REASON`], or more than a line.
+#[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
+pub fn check_reason(reason: &str) -> Result<&str, Status> {
+    let reason = reason.trim();
+    let length = reason.chars().count();
+    if length == 0 || length > MAX_REASON || reason.chars().any(char::is_control) {
+        let text = format!("the reason of a hold must be one line of 1 to {MAX_REASON} characters");
+        return Err(Status::invalid_argument(text));
+    }
+    Ok(reason)
 }

@@ -23,7 +23,7 @@ use std::{fmt, str::FromStr, time::SystemTime};
 use tonic::Status;
 
 pub use apply::{Applied, Done, MAX_TEXT, apply};
-pub use delete::{MAX_REASON, delete, hold};
+pub use delete::{MAX_REASON, check_reason, delete, hold};
 pub use get::get;
 pub use host::host;
 pub use tokens::{create, issue, own_client, rotate};
