@@ -1,6 +1,7 @@
 //! The port: who waits for whom, and how it ends.
 
 mod bounds;
+mod full_disk;
 mod idle;
 mod open;
 mod strangers;
