@@ -188,6 +188,9 @@ fn what_cannot_be_written_is_found_before_anything_is_made() {
     fs::create_dir_all(host.home(".config/jumpstarter")).unwrap();
     fs::write(host.home(".config/jumpstarter/clients"), "").unwrap();
     create(&["--save"]).refused(1, &["clients is not a directory"]);
+    let mut wrong = host.command(&["controller", "create", "client", "ci", "--out", "-"]);
+    wrong.env("RIGD_CONTROLLER_NAMESPACE", "My Lab");
+    admin::said(wrong, "").refused(2, &["namespace", "My Lab"]);
     assert!(!host.state().exists(), "a lab was made");
     assert_eq!(host.read("taken.yaml"), "mine\n");
 
@@ -341,6 +344,12 @@ spec:
             "{applied}"
         );
     }
+    // With tokens of its own.
+    other.ok(&["controller", "rotate", "client", "ci", "--out", "ci.yaml"]);
+    assert_ne!(
+        value(&other.read("ci.yaml"), "token"),
+        value(&host.read("ci.yaml"), "token")
+    );
     let labels = |host: &Host| host.ok(&["get", "exporters", "-l", "rack=7", "-o", "name"]);
     assert_eq!(labels(&host), labels(&other));
 }

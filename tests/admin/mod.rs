@@ -128,7 +128,8 @@ impl Said {
     }
 }
 
-fn said(mut command: Command, input: &str) -> Said {
+/// Runs a command to its end, with this on its standard input.
+pub(crate) fn said(mut command: Command, input: &str) -> Said {
     command.stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();

@@ -11,9 +11,10 @@ use crate::{
 };
 
 /// `rigd controller run` on a port of the test's own.
-fn serve(host: &Host) -> Daemon {
+fn serve(host: &Host, flags: &[&str]) -> Daemon {
     let listen = format!("127.0.0.1:{}", host.settings.port);
-    let command = host.command(&["controller", "run", "--controller-listen", &listen]);
+    let mut command = host.command(&["controller", "run", "--controller-listen", &listen]);
+    command.args(flags);
     Daemon::serve_by(command, &host.settings)
 }
 
@@ -21,7 +22,7 @@ fn serve(host: &Host) -> Daemon {
 fn what_is_made_through_the_daemon_is_good_at_once_and_no_longer_than_meant() {
     let Some(venv) = venv() else { return };
     let host = lab();
-    let _daemon = serve(&host);
+    let _daemon = serve(&host, &[]);
     host.ok(&["controller", "create", "client", "bench", "--save"]);
     assert!(host.jmp(venv, &["get", "exporters"]).contains("rig-1"));
     // Tokens from before the daemon are as good.
@@ -59,7 +60,8 @@ fn a_stopped_daemon_leaves_the_lab_to_commands() {
         ["exporters", "clients", "policies"].map(|kind| host.ok(&["get", kind, "-o", "yaml"]))
     };
     let before = forms(&host);
-    let mut daemon = serve(&host);
+    // A flag, which commands know of only by what it led to.
+    let mut daemon = serve(&host, &["--namespace", "lab-a"]);
     host.ok(&[
         "controller",
         "create",
@@ -99,11 +101,22 @@ fn a_stopped_daemon_leaves_the_lab_to_commands() {
     let endpoint = format!("127.0.0.1:{}", host.settings.port);
     for file in ["later.yaml", "last.yaml"] {
         assert_eq!(value(&host.read(file), "endpoint"), endpoint);
+        assert_eq!(value(&host.read(file), "namespace"), "lab-a");
     }
     assert_eq!(
         value(&host.read("later.yaml"), "ca"),
         value(&host.read("ci.yaml"), "ca")
     );
+    let Some(venv) = venv() else { return };
+    let _again = serve(&host, &["--namespace", "lab-a"]);
+    let path = host.home("last.yaml");
+    let args = [
+        "get",
+        "exporters",
+        "--client-config",
+        path.to_str().unwrap(),
+    ];
+    assert!(host.jmp(venv, &args).contains("rig-1"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rigd_controller::{engine::Engine, schedule, store::Store};
+use rigd_controller::{engine::Engine, resources::Node, schedule, store::Store};
 use rigd_proto::control::v1::{DescribeRequest, controller_client::ControllerClient};
 use tokio::runtime;
 use tonic::{Code, body::Body};
@@ -39,6 +39,9 @@ pub(in crate::cli) const READ_LIMIT: Duration = Duration::from_secs(20);
 pub(super) const CHANGE_LIMIT: Duration = Duration::from_secs(60);
 /// The endpoint of a controller that has never run.
 const FIRST_ENDPOINT: &str = "127.0.0.1:8082";
+
+/// The file of the lab's own client, below the state directory.
+const OWN_CLIENT: &str = "client/clients/default.yaml";
 
 /// A client of the service, whoever serves it.
 pub(in crate::cli) type Client = ControllerClient<BoxService<Asked, Answered, BoxError>>;
@@ -98,7 +101,39 @@ impl Desk {
 pub(super) fn state_directory(settings: &Settings) -> PathBuf {
     let env = |name: &str| std::env::var(name).ok();
     let state = settings.state_dir.clone();
-    embedded::directory(&state.unwrap_or_else(|| paths::state_dir(&env)))
+    state.unwrap_or_else(|| paths::state_dir(&env))
+}
+
+/// How the lab was served last. Flags of the daemon may have said so, which no setting tells.
+struct Served {
+    namespace: String,
+    /// Base64 of PEM.
+    ca: String,
+}
+
+impl Served {
+    /// As the file of the lab's own client has it, which each start writes.
+    fn last(state: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(state.join(OWN_CLIENT)).ok()?;
+        let file = Node::from_yaml(&text).ok()?;
+        let text = |at: &str, key: &str| match file.get(at)?.get(key)? {
+            Node::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        Some(Self {
+            namespace: text("metadata", "namespace")?,
+            ca: text("tls", "ca")?,
+        })
+    }
+
+    /// As settings say that it will be.
+    fn first(options: embedded::Options, directory: &Path) -> Result<Self, Failure> {
+        let ca = options.certificate(directory).ca_pem(SystemTime::now());
+        Ok(Self {
+            namespace: options.namespace,
+            ca: STANDARD.encode(ca.map_err(failed)?),
+        })
+    }
 }
 
 enum Found {
@@ -144,7 +179,8 @@ where
 
 /// The lab on disk, under its lock for as long as it is used.
 fn on_disk(settings: &Settings, absent: Absent, why: Failure) -> Result<Administered, Failure> {
-    let directory = state_directory(settings);
+    let state = state_directory(settings);
+    let directory = embedded::directory(&state);
     let is_new = !Store::exists(&directory);
     if is_new && absent == Absent::Refuse {
         return Err(failed(format!(
@@ -161,18 +197,15 @@ fn on_disk(settings: &Settings, absent: Absent, why: Failure) -> Result<Administ
             directory.display()
         );
     }
-    let ca = certificate(&options, &directory)?;
-    let engine = Engine::open(options.namespace, store, schedule::Settings::default());
+    let Served { namespace, ca } = match Served::last(&state) {
+        Some(served) => served,
+        None => Served::first(options, &directory)?,
+    };
+    let engine = Engine::open(namespace, store, schedule::Settings::default());
     let endpoint = embedded::remembered(&directory);
     Ok(Administered {
         engine: engine.map_err(failed)?,
         endpoint: endpoint.map_or_else(|| FIRST_ENDPOINT.into(), |endpoint| endpoint.to_string()),
         ca,
     })
-}
-
-/// What clients are to trust, as base64 of PEM.
-fn certificate(options: &embedded::Options, directory: &Path) -> Result<String, Failure> {
-    let ca = options.certificate(directory).ca_pem(SystemTime::now());
-    Ok(STANDARD.encode(ca.map_err(failed)?))
 }

@@ -24,6 +24,7 @@ use crate::{
     },
     config::Settings,
     control::controller::MAX_ANSWER,
+    embedded,
 };
 
 /// Arguments of `rigd controller export`.
@@ -80,7 +81,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<(), Failure> {
     let (name, json) = read(&args.file, MAX_ANSWER).map_err(failed)?;
     let dump = Dump::parse(&json).map_err(|error| failed(format!("{name}: {error}")))?;
     let Loaded { world, .. } = dump.clone().into_parts();
-    let directory = state_directory(&settings);
+    let directory = embedded::directory(&state_directory(&settings));
     store::import(&directory, dump).map_err(failed)?;
     print(&format!(
         "{} clients, {} exporters, {} leases and {} policies imported into {}",
