@@ -1,6 +1,9 @@
 //! A host of its own for each test: directories, and the real `rigd` in them.
 
+mod files;
+mod objects;
 mod online;
+mod state;
 
 use std::{
     fs,
