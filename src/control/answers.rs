@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rigd_controller::presence;
 use rigd_driver::Health;
 use rigd_proto::{
     control::v1::{self as control, Busy, Exporter, Instance, Link},
@@ -11,6 +12,7 @@ use tonic::Status;
 
 use crate::{
     daemon::handle::{InstanceSnapshot, LinkSnapshot, Snapshot},
+    embedded::Lab,
     lease::machine::{Hook, Lease},
 };
 
@@ -111,4 +113,20 @@ pub(super) fn hook(wanted: i32) -> Result<Hook, Status> {
             "no hook was named; there are beforeLease and afterLease",
         )),
     }
+}
+
+/// The embedded controller at a glance.
+pub(super) fn controller(lab: &Lab) -> control::EmbeddedController {
+    let count = |number: usize| number.try_into().unwrap_or(u32::MAX);
+    lab.engine.read(|world| {
+        let exporters = world.exporters.values();
+        let online = exporters.filter(|exporter| presence::is_there(exporter));
+        let leases = world.leases.values().filter(|lease| lease.over.is_none());
+        control::EmbeddedController {
+            endpoint: lab.endpoint.clone(),
+            exporters: count(world.exporters.len()),
+            online: count(online.count()),
+            leases: count(leases.count()),
+        }
+    })
 }

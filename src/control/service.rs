@@ -176,6 +176,7 @@ impl Control for Service {
                 ..self.started.into()
             }),
             exporters,
+            controller: self.lab.borrow().as_ref().map(answers::controller),
         }))
     }
 

@@ -9,6 +9,12 @@ pub(super) fn value(status: &StatusResponse) -> Value {
         "version": status.version,
         "pid": status.pid,
         "started": status.started.as_ref().map(ToString::to_string),
+        "controller": status.controller.as_ref().map(|controller| json!({
+            "endpoint": controller.endpoint,
+            "exporters": controller.exporters,
+            "online": controller.online,
+            "leases": controller.leases,
+        })),
         "exporters": status.exporters.iter().map(exporter).collect::<Vec<_>>(),
     })
 }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use rigd_proto::control::v1::{Busy, Exporter, Health, Instance, StatusResponse};
+use rigd_proto::control::v1::{
+    Busy, EmbeddedController, Exporter, Health, Instance, StatusResponse,
+};
 
 /// What the daemon says of a link that is well.
 const CONNECTED: &str = "connected";
@@ -29,6 +31,19 @@ pub(super) fn text(status: &StatusResponse, detail: Detail) -> String {
             &mut out,
             &format!("rigd {version}, process {pid}, since {started}"),
         );
+    }
+    if let Some(controller) = &status.controller {
+        let EmbeddedController {
+            endpoint,
+            exporters,
+            online,
+            leases,
+        } = controller;
+        let line = format!(
+            "embedded controller on {endpoint}: {online} of {exporters} exporters online, leases: \
+             {leases}"
+        );
+        say(&mut out, &line);
     }
     if status.exporters.is_empty() {
         say(&mut out, "no exporters");
@@ -227,6 +242,7 @@ mod tests {
             }),
         });
         StatusResponse {
+            controller: None,
             version: "0.1.0".into(),
             pid: 42,
             started: Some(Timestamp::default()),
@@ -331,6 +347,18 @@ b5        ended (exit code 3)  -               -
     fn nothing_is_said_to_be_nothing() {
         let none = StatusResponse::default();
         assert_eq!(text(&none, Detail::Attention), "no exporters\n");
+        let alone = StatusResponse {
+            controller: Some(EmbeddedController {
+                endpoint: "lab:8082".into(),
+                exporters: 3,
+                online: 2,
+                leases: 1,
+            }),
+            ..none
+        };
+        let wanted = "embedded controller on lab:8082: 2 of 3 exporters online, leases: 1\n\
+                      no exporters\n";
+        assert_eq!(text(&alone, Detail::Attention), wanted);
     }
 
     #[test]
