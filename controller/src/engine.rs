@@ -10,9 +10,9 @@
 //! says "done" before it is there. A timer takes the step that is due when nothing happens.
 
 mod due;
+mod holdings;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::SystemTime,
 };
@@ -25,23 +25,16 @@ use tonic::Status;
 
 use crate::{
     auth::{Keys, Token, Tokens},
-    leases,
-    model::{Exporter, Labels, Lease, Presence, World},
+    model::{Exporter, Presence, World},
     router::{Cut, Pass, Passes, Router, RouterLimits},
     schedule::{self, Settings, What},
     store::{self, Store},
 };
 
-/// Who holds an exporter, as its Status stream tells.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Holding {
-    /// Name of the lease; empty when nobody does.
-    pub lease: String,
-    /// Name of the client.
-    pub client: String,
-    /// What the lease tells its exporter.
-    pub context: Labels,
-}
+pub use holdings::Holding;
+pub(crate) use holdings::serving;
+
+use holdings::Holdings;
 
 /// The owner of a lab. Clones are the same one.
 #[derive(Clone)]
@@ -61,7 +54,7 @@ struct Inner {
 
 struct State {
     world: World,
-    holdings: HashMap<String, watch::Sender<Holding>>,
+    holdings: Holdings,
     /// Rises with every change, for whoever waits for one.
     version: watch::Sender<u64>,
     wake: Option<SystemTime>,
@@ -84,7 +77,7 @@ impl Engine {
             router: Router::new(Arc::new(Gate(engine.clone())), RouterLimits::default()),
             state: Mutex::new(State {
                 world: loaded.world,
-                holdings: HashMap::new(),
+                holdings: Holdings::default(),
                 version: watch::Sender::new(0),
                 wake: None,
             }),
@@ -140,7 +133,13 @@ impl Engine {
                 change.clone().apply(&mut state.world);
             }
             self.cut_ended(&changes);
-            changes.extend(self.settle(&mut state, now));
+            let follows = self.settle(&mut state, now);
+            for change in &changes {
+                if let store::Change::Exporter(name, None) = change {
+                    state.holdings.forget(name);
+                }
+            }
+            changes.extend(follows);
             (result, self.0.store.commit(changes))
         };
         commit.await.map_err(not_kept)?;
@@ -177,11 +176,10 @@ impl Engine {
     /// gone when the exporter is.
     pub fn holding(&self, exporter: &str) -> watch::Receiver<Holding> {
         let mut state = self.state();
-        let now = Holding::of(leases::current(&state.world, exporter));
-        let sender = state.holdings.entry(exporter.to_owned());
-        sender
-            .or_insert_with(|| watch::Sender::new(now))
-            .subscribe()
+        let State {
+            world, holdings, ..
+        } = &mut *state;
+        holdings.follow(world, exporter)
     }
 
     /// Rises with every change of the lab.
@@ -244,24 +242,10 @@ impl Engine {
             let lease = state.world.leases.get(&change.lease).cloned();
             changes.push(store::Change::Lease(change.lease, lease));
         }
-        let serving = serving(&state.world);
-        for (exporter, told) in &state.holdings {
-            let now = Holding::of(serving.get(exporter.as_str()).copied());
-            let before = told.borrow().clone();
-            if now == before {
-                continue;
-            }
-            if now.lease == before.lease && !now.lease.is_empty() {
-                self.cut_former(&state.world, &now.lease);
-            }
-            told.send_replace(now);
-        }
-        // Whoever follows an exporter that is gone is told so, also when there will be another one of
-        // its name.
-        let exporters = &state.world.exporters;
-        state
-            .holdings
-            .retain(|name, _| exporters.contains_key(name));
+        let State {
+            world, holdings, ..
+        } = &mut *state;
+        holdings.tell(world, |lease| self.cut_former(world, lease));
         state.version.send_modify(|version| *version += 1);
         if state.wake != outcome.wake {
             state.wake = outcome.wake;
@@ -317,29 +301,6 @@ pub enum EngineError {
 fn not_kept(error: store::StoreError) -> Status {
     tracing::error!(%error, "A change cannot be kept.");
     Status::internal("the controller cannot keep its state; its log has the reason")
-}
-
-/// The lease that each exporter serves: one look at the leases for all exporters.
-pub(crate) fn serving(world: &World) -> HashMap<&str, (&str, &Lease)> {
-    let open = world
-        .leases
-        .iter()
-        .filter(|(_, lease)| lease.over.is_none());
-    open.filter_map(|(name, lease)| {
-        let held = lease.held.as_ref()?;
-        Some((held.exporter.as_str(), (name.as_str(), lease)))
-    })
-    .collect()
-}
-
-impl Holding {
-    fn of(lease: Option<(&str, &Lease)>) -> Self {
-        lease.map_or_else(Self::default, |(name, lease)| Self {
-            lease: name.to_owned(),
-            client: lease.client.clone(),
-            context: lease.context.clone(),
-        })
-    }
 }
 
 /// Lets into the router what a lease of this moment allows.
