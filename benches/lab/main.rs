@@ -5,9 +5,10 @@
 //! cargo bench --bench lab -- --quick   up to 100 exporters, less than a minute
 //! ```
 //!
-//! The controller is a process of its own; exporters and clients are this one, on loopback with TLS,
-//! each with a connection of its own. The state is on the disk. The tables are Markdown. A goal that
-//! is not reached is only shown, a measurement that fails makes the exit code 1.
+//! The controller is `rigd controller run`, a process of its own; exporters and clients are in this
+//! one, on loopback with TLS, each with a connection of its own. The state is on the disk. The tables
+//! are Markdown. A goal that is not reached is only shown, a measurement that fails makes the exit
+//! code 1.
 
 mod client;
 mod connection;
@@ -96,11 +97,6 @@ const PAGE: usize = 4096;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((flag, rest)) = args.split_first()
-        && flag == controller::FLAG
-    {
-        return finish(controller::serve(rest));
-    }
     let mut effort = FULL;
     for arg in &args {
         match arg.as_str() {
@@ -113,11 +109,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    finish(run(&effort))
-}
-
-fn finish(result: Result<(), Failure>) -> ExitCode {
-    match result {
+    match run(&effort) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");

@@ -39,12 +39,12 @@ pub(crate) struct Site {
 }
 
 /// Where the controller keeps its state, below the daemon's.
-pub(crate) fn state(dir: &Path) -> PathBuf {
+fn state(dir: &Path) -> PathBuf {
     dir.join("controller")
 }
 
 /// Where its certificate comes from.
-pub(crate) fn certificate(dir: &Path) -> Source {
+fn certificate(dir: &Path) -> Source {
     Source::Made {
         directory: state(dir).join("certificates"),
         names: vec![],
@@ -121,6 +121,7 @@ fn exporter(number: usize, now: SystemTime) -> Exporter {
         tokens_from: now,
         enabled: true,
         held: None,
+        hosted: false,
         devices: vec![],
         presence: Presence::default(),
     }
