@@ -28,7 +28,7 @@ use crate::{
     model::{Exporter, Presence, World},
     router::{Cut, Pass, Passes, Router, RouterLimits},
     schedule::{self, Settings, What},
-    store::{self, Store},
+    store::{self, Retention, Store},
 };
 
 pub use holdings::Holding;
@@ -247,7 +247,7 @@ impl Engine {
         } = &mut *state;
         holdings.tell(world, |lease| self.cut_former(world, lease));
         state.version.send_modify(|version| *version += 1);
-        if state.wake != outcome.wake {
+        if state.wake != outcome.wake || due::far_over(&state.world, Retention::default()) {
             state.wake = outcome.wake;
             self.0.timer.notify_one();
         }

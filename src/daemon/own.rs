@@ -28,8 +28,7 @@ impl Daemon {
         let wanted = self.controller.always || configs().any(|config| own(&config));
         if wanted && self.running.is_none() {
             let state = &self.around.directories.state;
-            let running = embedded::start(&self.controller.options, state).await;
-            let running = running.map_err(|error| Failure::Runtime(error.into()))?;
+            let running = embedded::start(&self.controller.options, state).await?;
             self.lab.send_replace(Some(running.lab.clone()));
             self.running = Some(running);
         }

@@ -86,6 +86,11 @@ impl Options {
         })
     }
 
+    /// Whether the certificate is one of the site.
+    pub(super) fn gives_certificate(&self) -> bool {
+        self.given.is_some()
+    }
+
     /// Where the certificate comes from.
     pub(crate) fn certificate(&self, directory: &Path) -> Source {
         match self.given.clone() {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rigd_controller::{
-    certs::Certs,
+    certs::{CertError, Certs},
     engine::Engine,
     leases::Limits,
     schedule::{Idle, Settings},
@@ -20,7 +20,7 @@ use tokio::{runtime, sync::watch, task::spawn_blocking, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Lab, Options, endpoint, own_client, port};
-use crate::config::Endpoint;
+use crate::{cli::Failure, config::Endpoint};
 
 /// Threads of the controller, besides that of its state.
 const WORKERS: usize = 2;
@@ -47,7 +47,10 @@ pub(crate) enum StartError {
     Store(#[from] rigd_controller::store::StoreError),
     /// Its certificate.
     #[error("the certificate of the embedded controller: {0}")]
-    Certificate(#[from] rigd_controller::certs::CertError),
+    Certificate(CertError),
+    /// The certificate that the settings name, or a name that they want in its own one.
+    #[error("the certificate of the embedded controller: {0}")]
+    Given(CertError),
     /// Its port.
     #[error(transparent)]
     Port(#[from] port::PortError),
@@ -66,6 +69,27 @@ pub(crate) enum StartError {
     /// It failed while it started, by a mistake of ours.
     #[error("the embedded controller failed unexpectedly")]
     Failed,
+}
+
+impl StartError {
+    fn certificate(error: CertError, options: &Options) -> Self {
+        match error {
+            error if options.gives_certificate() => Self::Given(error),
+            error @ CertError::Name(_) => Self::Given(error),
+            error => Self::Certificate(error),
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        // Its text has those of its causes.
+        let text = anyhow::Error::msg(error.to_string());
+        match error {
+            StartError::Given(_) => Self::Usage(text),
+            _ => Self::Runtime(text),
+        }
+    }
 }
 
 /// What blocks: files, and the port.
@@ -131,7 +155,8 @@ pub(crate) async fn start(options: &Options, state: &Path) -> Result<Running, St
 
 fn open(options: &Options, directory: &Path) -> Result<Opened, StartError> {
     let store = Store::open(directory)?;
-    let certs = Certs::open(options.certificate(directory), SystemTime::now())?;
+    let certs = Certs::open(options.certificate(directory), SystemTime::now());
+    let certs = certs.map_err(|error| StartError::certificate(error, options))?;
     let before = endpoint::remembered(directory);
     let listener = port::bind(options, before.as_ref())?;
     let bound = listener.local_addr()?;

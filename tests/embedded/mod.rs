@@ -158,16 +158,17 @@ impl Site {
         file
     }
 
-    /// A new client, connected.
+    /// A new client, connected where its file says.
     pub(crate) async fn client(&self, name: &str) -> Caller {
         let file = self.create_client(name);
         Caller::connect(Credentials::read(&file)).await.unwrap()
     }
 
-    /// The same client again, as its file knows it.
+    /// A client with the file of before, which may have been written before there was a port.
     pub(crate) async fn known(&self, name: &str) -> Caller {
-        let file = self.home(&format!("{name}.yaml"));
-        Caller::connect(Credentials::read(&file)).await.unwrap()
+        let who = Credentials::read(&self.home(&format!("{name}.yaml")));
+        let channel = who.connect_at(&self.address()).await.unwrap();
+        Caller { who, channel }
     }
 
     /// The objects of a kind, as `rigd get` prints them.

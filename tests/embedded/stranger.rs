@@ -13,15 +13,21 @@ pub(crate) fn as_somebody(site: &Site, command: Command) -> Command {
     if !rustix::process::getuid().is_root() {
         return command;
     }
-    for dir in ["", "run", "home", "exporters", "state"] {
+    for dir in ["", "home", "exporters", "state"] {
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(site.settings.path(dir), open).unwrap();
     }
-    let run = site.settings.path("run");
-    std::os::unix::fs::chown(run, Some(NOBODY), Some(NOBODY)).unwrap();
-    // The build's own directory may not be open to everybody.
+    let run = site.settings.path("run-of-somebody");
+    fs::create_dir_all(&run).unwrap();
+    std::os::unix::fs::chown(&run, Some(NOBODY), Some(NOBODY)).unwrap();
+    // The build's own directory may not be open to everybody. Copied by another process: what this one
+    // has open for writing, its other children may have open too, and such a file cannot be executed.
     let binary = site.settings.path("rigd");
-    fs::copy(env!("CARGO_BIN_EXE_rigd"), &binary).unwrap();
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_rigd"))
+        .arg(&binary)
+        .status();
+    assert!(copied.unwrap().success());
     let mut other = Command::new(binary);
     other.args(command.get_args());
     for (key, value) in command.get_envs() {
@@ -30,6 +36,7 @@ pub(crate) fn as_somebody(site: &Site, command: Command) -> Command {
             None => other.env_remove(key),
         };
     }
+    other.env("RUNTIME_DIRECTORY", run);
     other.current_dir("/").uid(NOBODY).gid(NOBODY);
     other
 }

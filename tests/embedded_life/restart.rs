@@ -6,8 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::{
     embedded::{
         Site,
@@ -15,14 +13,6 @@ use crate::{
     },
     support::daemon::Daemon,
 };
-
-/// `kill -9`, and its funeral.
-fn kill(mut daemon: Daemon) {
-    let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    // It is a zombie until somebody waits for it.
-    while daemon.stop().is_none() {}
-}
 
 /// A daemon with directories of its own, that serves `far` for the lab of `site`.
 fn far(site: &Site, host: &Site) -> Command {
@@ -126,8 +116,8 @@ async fn all_that_was_given_out_is_good_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_daemon_goes_on_with_its_leases() {
-    let (busy, daemon, away) = Busy::start().await;
-    kill(daemon);
+    let (busy, mut daemon, away) = Busy::start().await;
+    daemon.kill();
     let daemon = busy.site.run();
     assert_eq!(busy.site.inventory(), busy.inventory);
     let ci = busy.site.known("ci").await;
@@ -140,20 +130,20 @@ async fn a_killed_daemon_goes_on_with_its_leases() {
 async fn a_lease_goes_on_when_its_exporter_is_killed_and_started_again() {
     let (site, host) = (Site::new(), Site::new());
     let mut controller = site.controller(&[]);
-    let exporter = Daemon::serve_by(far(&site, &host), &host.settings);
+    let mut exporter = Daemon::serve_by(far(&site, &host), &host.settings);
     let ci = site.client("ci").await;
     ci.sees("", &["far"]).await;
     let lease = ci.lease("board=far").await;
     ci.uses(&lease).await;
-    kill(exporter);
-    let mut exporter = Daemon::serve_by(far(&site, &host), &host.settings);
+    exporter.kill();
+    exporter = Daemon::serve_by(far(&site, &host), &host.settings);
     ci.uses(&lease).await;
     assert!(is_ready(&ci.get(&lease).await.unwrap()));
     ci.release(&lease).await.unwrap();
     ci.sees("", &["far"]).await;
     // The other way round: the exporter finds a controller that was killed.
     let lease = ci.lease("board=far").await;
-    kill(controller);
+    controller.kill();
     controller = site.controller(&[]);
     let ci = site.known("ci").await;
     ci.uses(&lease).await;

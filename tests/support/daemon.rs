@@ -182,6 +182,12 @@ impl Daemon {
         None
     }
 
+    /// `kill -9`, as when the power fails, and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Stops it and checks that it neither panicked nor had to be killed.
     pub(crate) fn stop_cleanly(&mut self) {
         let status = self.stop();

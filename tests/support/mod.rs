@@ -16,6 +16,7 @@ pub(crate) mod case;
 pub(crate) mod daemon;
 pub(crate) mod jmp;
 pub(crate) mod lines;
+pub(crate) mod mounts;
 pub(crate) mod python;
 pub(crate) mod settings;
 

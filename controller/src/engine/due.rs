@@ -65,9 +65,13 @@ fn pause(wake: Option<SystemTime>, now: SystemTime) -> Duration {
 }
 
 /// Half as many ended leases again as are to be kept: somebody asks and releases in a loop.
-fn far_over(world: &World, retention: Retention) -> bool {
+pub(super) fn far_over(world: &World, retention: Retention) -> bool {
+    let most = retention.count.saturating_add(retention.count / 2);
+    if world.leases.len() <= most {
+        return false;
+    }
     let ended = world.leases.values().filter(|lease| lease.over.is_some());
-    ended.count() > retention.count.saturating_add(retention.count / 2)
+    ended.count() > most
 }
 
 #[cfg(test)]

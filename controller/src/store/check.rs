@@ -6,8 +6,10 @@
 use std::{
     fs::File,
     io::{self, Read},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic,
     path::Path,
+    sync::Once,
+    thread,
 };
 
 use redb::{Database, StorageBackend, backends::InMemoryBackend};
@@ -20,6 +22,8 @@ use super::{
 
 /// With what a redb file begins, by its design document.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+/// Name of the thread that looks.
+const CHECKER: &str = "state-check";
 /// What a repair may add to a file: a region table, far less than this. A damaged header must not
 /// make the copy ask for all memory there is.
 const MAX_GROWTH: u64 = 16 * 1024 * 1024;
@@ -40,12 +44,30 @@ pub(super) fn check(path: &Path) -> Result<(), StoreError> {
         return Err(Unreadable::Foreign.at(path));
     }
     file.read_to_end(&mut content).map_err(failed)?;
-    // A damaged file can lead the database astray in ways that it meets with a panic.
-    let verdict = catch_unwind(AssertUnwindSafe(|| verify(content)));
-    match verdict {
+    match verify_apart(content) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(what)) => Err(what.at(path)),
         Err(_) => Err(Unreadable::Damaged("its pages make no sense".to_owned()).at(path)),
+    }
+}
+
+/// On a thread of its own, for its name: a damaged file can lead the database astray in ways that it
+/// meets with a panic, which is told as damage and not as a mistake of this program.
+fn verify_apart(content: Vec<u8>) -> thread::Result<Result<(), Unreadable>> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if thread::current().name() != Some(CHECKER) {
+                loud(panic);
+            }
+        }));
+    });
+    let checker = thread::Builder::new().name(CHECKER.to_owned());
+    let no_thread = |error: io::Error| Err(redb::StorageError::Io(error).into());
+    match checker.spawn(|| verify(content)) {
+        Ok(checker) => checker.join(),
+        Err(error) => Ok(no_thread(error)),
     }
 }
 
