@@ -9,12 +9,13 @@ use crate::{
     selector::{Operator, Requirement, Selector},
 };
 
+type Values<'a> = HashMap<&'a str, Vec<usize>>;
+
 /// Built for one step. Places are those of the order of names.
 #[derive(Debug)]
 pub(super) struct Lab<'a> {
     pub(super) names: Vec<&'a str>,
     exporters: Vec<&'a Exporter>,
-    places: HashMap<&'a str, usize>,
     all: Bits,
     /// Not disabled.
     pub(super) enabled: Bits,
@@ -26,8 +27,9 @@ pub(super) struct Lab<'a> {
     pub(super) on_hold: Bits,
     /// Leased.
     pub(super) busy: Bits,
-    /// Places by key and value, for the keys that somebody asked for.
-    labels: RefCell<HashMap<&'a str, HashMap<&'a str, Vec<usize>>>>,
+    /// Places by value, for each key that somebody asked for; `None` when it was asked for once: one
+    /// look at all exporters costs less than such a table, and mostly one lease waits at a time.
+    labels: RefCell<HashMap<&'a str, Option<Values<'a>>>>,
     /// What requirements name, as many leases have the same ones.
     sets: RefCell<HashMap<&'a Requirement, Bits>>,
 }
@@ -39,7 +41,6 @@ impl<'a> Lab<'a> {
         let mut lab = Self {
             names: Vec::with_capacity(size),
             exporters: Vec::with_capacity(size),
-            places: HashMap::with_capacity(size),
             all: none(),
             enabled: none(),
             there: none(),
@@ -52,7 +53,6 @@ impl<'a> Lab<'a> {
         for (place, (name, exporter)) in world.exporters.iter().enumerate() {
             lab.names.push(name);
             lab.exporters.push(exporter);
-            lab.places.insert(name, place);
             for (set, yes) in [
                 (&mut lab.all, true),
                 (&mut lab.enabled, exporter.enabled),
@@ -79,7 +79,8 @@ impl<'a> Lab<'a> {
     }
 
     pub(super) fn place(&self, name: &str) -> Option<usize> {
-        self.places.get(name).copied()
+        // They are in their order.
+        self.names.binary_search(&name).ok()
     }
 
     pub(super) fn exporter(&self, place: usize) -> Option<(&'a str, &'a Exporter)> {
@@ -118,7 +119,11 @@ impl<'a> Lab<'a> {
     fn named_by(&self, requirement: &'a Requirement) -> Bits {
         let mut labels = self.labels.borrow_mut();
         let key = requirement.key.as_str();
-        let values = labels.entry(key).or_insert_with(|| self.values_of(key));
+        let Some(values) = labels.get_mut(key) else {
+            labels.insert(key, None);
+            return self.scanned(requirement);
+        };
+        let values = values.get_or_insert_with(|| self.values_of(key));
         let mut those = self.none();
         let mut insert = |places: &[usize]| places.iter().for_each(|at| those.insert(*at));
         let mut add = |value: &str| insert(values.get(value).map_or(&[], Vec::as_slice));
@@ -134,8 +139,27 @@ impl<'a> Lab<'a> {
         those
     }
 
-    fn values_of(&self, key: &str) -> HashMap<&'a str, Vec<usize>> {
-        let mut values: HashMap<&str, Vec<usize>> = HashMap::new();
+    /// The same by a look at all of them.
+    fn scanned(&self, requirement: &Requirement) -> Bits {
+        let mut those = self.none();
+        for (place, exporter) in self.exporters.iter().enumerate() {
+            let Some(value) = exporter.labels.get(&requirement.key) else {
+                continue;
+            };
+            let named = match &requirement.operator {
+                Operator::Equals(wanted) => value == wanted,
+                Operator::In(all) | Operator::NotIn(all) => all.contains(value),
+                Operator::Exists | Operator::DoesNotExist => true,
+            };
+            if named {
+                those.insert(place);
+            }
+        }
+        those
+    }
+
+    fn values_of(&self, key: &str) -> Values<'a> {
+        let mut values = Values::new();
         for (place, exporter) in self.exporters.iter().enumerate() {
             if let Some(value) = exporter.labels.get(key) {
                 values.entry(value).or_default().push(place);
