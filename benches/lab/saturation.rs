@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Effort, Failure, load::percentile, process::cpu_of, running::Running};
+use crate::{Effort, Failure, client::Turn, load::percentile, process::cpu_of, running::Running};
 
 /// Far below what the machine can.
 const FIRST: f64 = 100.0;
@@ -23,36 +23,42 @@ pub(crate) struct Saturation {
 }
 
 pub(crate) async fn find(running: &mut Running, effort: &Effort) -> Result<Saturation, Failure> {
-    let own = std::process::id();
     let mut rate = FIRST;
     let mut best = None;
-    loop {
-        let (before, before_own) = (running.process.cpu()?, cpu_of(own)?);
-        let turns = running.load(rate, effort.step).await;
-        let seconds = effort.step.as_secs_f64();
-        let cpu = (running.process.cpu()? - before) / seconds;
-        let driver_cpu = (cpu_of(own)? - before_own) / seconds;
-        let turns = match (turns, &best) {
-            (Ok(turns), _) => turns,
-            (Err(failure), None) => return Err(failure),
-            (Err(failure), Some(_)) => {
-                eprintln!("at {rate:.0} a second: {failure}");
-                break;
-            }
-        };
-        let whole = percentile(&turns, |turn| turn.whole, 99).unwrap_or(f64::NAN);
-        eprintln!("at {rate:.0} a second: p99 {:.0} ms", whole * 1e3);
-        if whole > LIMIT.as_secs_f64() {
-            break;
-        }
-        best = Some(Saturation {
-            rate,
-            acquired: percentile(&turns, |turn| turn.acquired, 50).unwrap_or(f64::NAN),
-            whole: percentile(&turns, |turn| turn.whole, 50).unwrap_or(f64::NAN),
-            cpu,
-            driver_cpu,
-        });
+    while let Some(kept_up) = try_twice(running, effort, rate).await? {
+        best = Some(kept_up);
         rate *= STEP;
     }
     best.ok_or_else(|| format!("not even {FIRST} turns a second").into())
+}
+
+/// A second time, as the machine may have had something else to do.
+async fn try_twice(
+    running: &mut Running,
+    effort: &Effort,
+    rate: f64,
+) -> Result<Option<Saturation>, Failure> {
+    let own = std::process::id();
+    for _ in 0..2 {
+        let (before, before_own) = (running.process.cpu()?, cpu_of(own)?);
+        let turns = running.load(rate, effort.step).await?;
+        let seconds = effort.step.as_secs_f64();
+        let cpu = (running.process.cpu()? - before) / seconds;
+        let driver_cpu = (cpu_of(own)? - before_own) / seconds;
+        let at = |what: fn(&Turn) -> Duration, percent| {
+            percentile(&turns, what, percent).unwrap_or(f64::NAN)
+        };
+        let slowest = at(|turn| turn.whole, 99);
+        eprintln!("at {rate:.0} a second: p99 {:.0} ms", slowest * 1e3);
+        if slowest <= LIMIT.as_secs_f64() {
+            return Ok(Some(Saturation {
+                rate,
+                acquired: at(|turn| turn.acquired, 50),
+                whole: at(|turn| turn.whole, 50),
+                cpu,
+                driver_cpu,
+            }));
+        }
+    }
+    Ok(None)
 }
