@@ -108,6 +108,11 @@ impl Python {
         found.unwrap_or_else(|| panic!("no {wanted:?} in:\n{}", self.output.text()))
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
