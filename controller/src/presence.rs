@@ -19,7 +19,7 @@ use crate::model::{Device, Exporter, ExporterState, Labels, Presence};
 /// has it.
 pub const SEEN: Duration = Duration::from_secs(60);
 /// Keys that exporters may label themselves with begin so; all others are the administrator's.
-pub(crate) const OWN_LABELS: &str = "jumpstarter.dev/";
+pub const OWN_LABELS: &str = "jumpstarter.dev/";
 const LOST: &str = "Connection lost - last seen more than 1 minute ago";
 const NEVER: &str = "Never seen";
 
@@ -94,6 +94,14 @@ pub fn is_ready(exporter: &Exporter) -> bool {
 /// the leases.
 pub fn assignable(exporter: &Exporter) -> bool {
     is_there(exporter) && is_ready(exporter) && exporter.enabled && exporter.held.is_none()
+}
+
+/// The labels that an administrator gives, beside those of before that the exporter gave itself.
+pub(crate) fn labelled(before: &Labels, given: &Labels) -> Labels {
+    let own = before.iter().filter(|(key, _)| key.starts_with(OWN_LABELS));
+    own.chain(given)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 impl Exporter {

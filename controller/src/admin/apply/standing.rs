@@ -9,6 +9,7 @@ use super::{Planned, Status, change, wrong};
 use crate::{
     admin::tokens::{new_client, new_exporter},
     model::World,
+    presence,
     resources::{Client, Exporter, ExporterAccessPolicy, ObjectMeta},
     store::Change,
 };
@@ -49,7 +50,7 @@ pub(super) fn exporter(world: &World, object: &Exporter, now: SystemTime) -> Pla
         Some(known) => known.clone(),
         None => new_exporter(read.labels.clone(), now),
     };
-    wanted.labels = read.labels;
+    wanted.labels = presence::labelled(&wanted.labels, &read.labels);
     wanted.enabled = read.enabled;
     Ok(change(known, wanted, |wanted| {
         Change::Exporter(name.clone(), Some(wanted))

@@ -6,6 +6,28 @@ fn file(name: &str, board: &str) -> (String, Labels) {
     (name.to_owned(), labels(&[("board", board)]))
 }
 
+/// `rig-1` of the lab, which is there, as one that its process serves.
+async fn hosted_rig(lab: &Lab) {
+    let plan = lab.engine.change(|world, _| {
+        let mut rig = world.exporters["rig-1"].clone();
+        rig.hosted = true;
+        rig.labels.insert("jumpstarter.dev/name".into(), "r".into());
+        Ok(((), vec![Change::Exporter("rig-1".into(), Some(rig))]))
+    });
+    plan.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_does_not_take_over_what_an_administrator_made() {
+    let lab = Lab::new().await;
+    let before = lab.world();
+    let files = [file("good", "x"), file("rig-1", "y")];
+    let (code, said) = refused(host(&lab.engine, &files).await);
+    assert_eq!(code, Code::FailedPrecondition);
+    assert!(said.contains("\"rig-1\"") && said.contains("same name"), "{said}");
+    assert_eq!(lab.world(), before);
+}
+
 #[tokio::test]
 async fn hosted_exporters_are_as_their_files_say() {
     let lab = Lab::new().await;
@@ -36,6 +58,7 @@ async fn hosted_exporters_are_as_their_files_say() {
 #[tokio::test]
 async fn what_an_administrator_said_of_a_hosted_exporter_stays() {
     let lab = Lab::new().await;
+    hosted_rig(&lab).await;
     host(&lab.engine, &[file("rig-1", "new")]).await.unwrap();
     hold(&lab.engine, "rig-1", Some("why".into()))
         .await
@@ -44,13 +67,16 @@ async fn what_an_administrator_said_of_a_hosted_exporter_stays() {
     let rig = lab.world().exporters["rig-1"].clone();
     assert!(rig.hosted);
     assert_eq!(rig.held.as_deref(), Some("why"));
-    assert_eq!(rig.labels, labels(&[("board", "newer")]));
+    // What it said of itself stays, too.
+    let wanted = [("board", "newer"), ("jumpstarter.dev/name", "r")];
+    assert_eq!(rig.labels, labels(&wanted));
     assert_eq!(rig.presence.streams, 1);
 }
 
 #[tokio::test]
 async fn a_hosted_exporter_that_is_leased_stays_until_it_is_not() {
     let lab = Lab::new().await;
+    hosted_rig(&lab).await;
     host(&lab.engine, &[file("rig-1", "rpi4")]).await.unwrap();
     lab.ask("one", "alice", "board=rpi4").await;
     assert_eq!(lab.lease("one").held.unwrap().exporter, "rig-1");
