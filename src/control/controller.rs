@@ -25,7 +25,7 @@ use rigd_proto::control::v1::{
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use crate::embedded::Lab;
+use crate::embedded::{Lab, OWN_CLIENT};
 
 /// Largest answer: all objects, or all of the state, of a lab. A thousand exporters with a hundred
 /// instances each have about 30 MB.
@@ -65,6 +65,13 @@ pub(crate) enum Place {
 pub(crate) struct Service(Place);
 
 impl Service {
+    fn running(&self) -> Option<Lab> {
+        match &self.0 {
+            Place::OnDisk(_) => None,
+            Place::Running(running) => running.borrow().clone(),
+        }
+    }
+
     #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
     fn lab(&self) -> Result<Administered, Status> {
         match &self.0 {
@@ -136,15 +143,21 @@ fn who(number: i32) -> Result<Kind, Status> {
     }
 }
 
-/// An exporter that this process serves comes back by its file, and is not deleted.
+/// What this process needs, and would make again, is not deleted.
 #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
-fn refuse_served(engine: &Engine, name: &str) -> Result<(), Status> {
+fn refuse_needed(engine: &Engine, what: What, name: &str) -> Result<(), Status> {
     let served = |world: &World| world.exporters.get(name).map(|exporter| exporter.hosted);
-    match engine.read(served) {
-        Some(true) => Err(Status::failed_precondition(format!(
-            "exporter {}/{name} is served by this daemon: remove its file, and `rigd reload` takes \
-             it away",
-            engine.namespace()
+    let namespace = engine.namespace();
+    match what {
+        What::Exporter if engine.read(served) == Some(true) => {
+            Err(Status::failed_precondition(format!(
+                "exporter {namespace}/{name} is served by this daemon: remove its file, and `rigd \
+                 reload` takes it away"
+            )))
+        }
+        What::Client if name == OWN_CLIENT => Err(Status::failed_precondition(format!(
+            "client {namespace}/{name} is the lab's own, for the lines that rigd prints; `rigd \
+             controller rotate client {name}` takes its token from whoever has it"
         ))),
         _ => Ok(()),
     }
@@ -213,8 +226,8 @@ impl Controller for Service {
         let lab = self.lab()?;
         let DeleteRequest { kind, name } = request.into_inner();
         let what = what(kind)?;
-        if what == What::Exporter && matches!(self.0, Place::Running(_)) {
-            refuse_served(&lab.engine, &name)?;
+        if self.running().is_some() {
+            refuse_needed(&lab.engine, what, &name)?;
         }
         admin::delete(&lab.engine, what, &name).await?;
         Ok(Response::new(DeleteResponse {}))
@@ -226,7 +239,15 @@ impl Controller for Service {
     ) -> Result<Response<RotateResponse>, Status> {
         let lab = self.lab()?;
         let RotateRequest { kind, name } = request.into_inner();
-        let issued = admin::rotate(&lab.engine, who(kind)?, &name).await?;
+        let kind = who(kind)?;
+        let issued = admin::rotate(&lab.engine, kind, &name).await?;
+        if let (Kind::Client, OWN_CLIENT, Some(running)) = (kind, name.as_str(), self.running()) {
+            let written = running.write_own_client().await;
+            written.map_err(|error| {
+                let text = format!("its token is a new one, and its file is not written: {error}");
+                Status::internal(text)
+            })?;
+        }
         Ok(Response::new(RotateResponse {
             credentials: Some(lab.credentials(&issued)),
         }))

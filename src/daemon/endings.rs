@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     Daemon, Then,
@@ -10,6 +10,13 @@ use super::{
     hosted::{Ended, Hosted},
 };
 use crate::{config::ExporterConfig, registry::Registry, tree::Plan};
+
+/// An exporter whose thread died, until it is tried again.
+#[derive(Debug)]
+pub(super) struct Restart {
+    config: Arc<ExporterConfig>,
+    at: Instant,
+}
 
 impl Daemon {
     pub(super) async fn ended(&mut self, Ended { name, id, code }: Ended) {
@@ -23,16 +30,13 @@ impl Daemon {
         match (self.then.remove(&name), code) {
             (Some(Then::Replace(planned)), _) if !stopping => {
                 tracing::info!(exporter = name, "Starting with its new configuration.");
-                let leaves = hosted.own && !planned.access.is_own_lab();
                 self.start_one(*planned);
-                if leaves {
-                    self.leaves_lab(&name).await;
-                }
+                self.forget_at_controller().await;
             }
             (Some(Then::Forget), _) => {
                 tracing::info!(exporter = name, "No longer served.");
                 self.exporters.remove(&name);
-                self.leaves_lab(&name).await;
+                self.forget_at_controller().await;
             }
             (_, Some(code)) => {
                 match code {
@@ -43,14 +47,6 @@ impl Daemon {
                 self.exporters.set(&name, Served::Ended(code));
             }
             (_, None) => self.died(name, &hosted),
-        }
-    }
-
-    /// The controller of this process leases it no longer.
-    async fn leaves_lab(&self, name: &str) {
-        if let Err(failure) = self.tell_controller(&[]).await {
-            let error = failure.text();
-            tracing::warn!(exporter = name, error, "Still known to the controller.");
         }
     }
 
@@ -78,22 +74,23 @@ impl Daemon {
             in_s,
             "An exporter failed unexpectedly: starting it again."
         );
-        let config = hosted.config.clone();
-        let restart = tokio::spawn(async move {
-            sleep(delay).await;
-            config
+        self.restarts.push(Restart {
+            config: hosted.config.clone(),
+            at: Instant::now() + delay,
         });
-        self.restarts.push((name, restart));
     }
 
-    pub(super) fn restart(&mut self, config: Arc<ExporterConfig>) {
+    pub(super) fn restart(&mut self, config: &Arc<ExporterConfig>) {
         let name = config.metadata.name.clone();
         if self.hosted.contains_key(&name) {
             return;
         }
-        let planned = Plan::new(&config, &Registry::native())
+        let planned = Plan::new(config, &Registry::native())
             .map_err(|problems| format!("{} mistakes in its file", problems.len()))
-            .and_then(|plan| self.plan(config, plan).map_err(|failure| failure.text()));
+            .and_then(|plan| {
+                self.plan(config.clone(), plan)
+                    .map_err(|failure| failure.text())
+            });
         match planned {
             Ok(planned) => self.start_one(planned),
             Err(error) => {
@@ -104,19 +101,11 @@ impl Daemon {
 }
 
 /// The next exporter whose wait is over; for ever without one. Cancel-safe.
-pub(super) async fn next_restart(
-    restarts: &mut Vec<(String, JoinHandle<Arc<ExporterConfig>>)>,
-) -> Arc<ExporterConfig> {
-    loop {
-        if restarts.is_empty() {
-            std::future::pending::<()>().await;
-        }
-        let waits = restarts.iter_mut().map(|(_, wait)| wait);
-        let (config, at, _) = futures::future::select_all(waits).await;
-        drop(restarts.swap_remove(at));
-        // One that was aborted is not wanted any more.
-        if let Ok(config) = config {
-            return config;
-        }
-    }
+pub(super) async fn next_restart(restarts: &mut Vec<Restart>) -> Arc<ExporterConfig> {
+    let next = restarts.iter().enumerate().min_by_key(|(_, wait)| wait.at);
+    let Some((place, at)) = next.map(|(place, wait)| (place, wait.at)) else {
+        return std::future::pending().await;
+    };
+    sleep_until(at).await;
+    restarts.swap_remove(place).config
 }

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{access::Access, handle::ExporterHandle};
+use super::{access::Access, handle::ExporterHandle, paste};
 use crate::{
     cli::Failure,
     config::ExporterConfig,
@@ -74,6 +74,8 @@ pub(super) struct Ended {
 pub(super) struct Hosted {
     pub(super) id: u64,
     pub(super) config: Arc<ExporterConfig>,
+    /// What people are told to try with `j`.
+    pub(super) command: String,
     pub(super) direct: bool,
     /// The controller of this process leases it.
     pub(super) own: bool,
@@ -130,8 +132,10 @@ pub(super) fn host(
     let (bound_tx, bound) = oneshot::channel();
     let (go, go_rx) = oneshot::channel();
     let (handle, asks) = ExporterHandle::new();
+    let command = paste::command(&plan);
     let hosted = Hosted {
         id,
+        command: command.clone(),
         config: config.clone(),
         direct: access.is_direct(),
         own: access.is_own_lab(),
@@ -195,7 +199,7 @@ pub(super) fn host(
                 asks,
             };
             let exporter = Exporter::open(opening, stop.cut).await;
-            let announce = |tree: &Tree| announce(&config, tree, &access);
+            let announce = |tree: &Tree| announce(&config, tree, &access, &command);
             exporter.serve(announce, stop.begin).await
         });
         // Threads that hang on a device end with the process.
@@ -226,14 +230,12 @@ impl Drop for LastWord {
     }
 }
 
-fn announce(config: &ExporterConfig, tree: &Tree, access: &Access) {
+fn announce(config: &ExporterConfig, tree: &Tree, access: &Access, command: &str) {
     use std::io::Write;
     // Those of a controller are told by whoever sees that they can be leased.
     let Access::Sockets(sockets) = access else {
         return;
     };
-    let power = first_with_client(tree, "jumpstarter_driver_power.client.PowerClient");
-    let command = power.map_or_else(|| "--help".into(), |path| format!("{path} on"));
     let mut out = std::io::stdout().lock();
     let mut say = |line: &str| {
         // Nobody has to read along.
@@ -243,19 +245,10 @@ fn announce(config: &ExporterConfig, tree: &Tree, access: &Access) {
         "Exporter {} is ready. In another terminal:",
         config.metadata.name
     ));
-    for line in sockets.lines(&command) {
+    for line in sockets.lines(command) {
         say(&format!("  {line}"));
     }
     for (path, reason) in tree.unusable() {
         say(&format!("  {path} cannot be used: {reason}"));
     }
-}
-
-/// The first instance with this client class, as `j` names it.
-fn first_with_client(tree: &Tree, client: &str) -> Option<String> {
-    let instances = tree.instances();
-    let found = instances
-        .iter()
-        .find(|i| i.blueprint().client() == client)?;
-    Some(found.path().replace('.', " "))
 }

@@ -36,6 +36,7 @@ use crate::{
     tree::Plan,
 };
 pub(crate) use access::Access;
+use endings::Restart;
 use handle::{Ask, Exporters, Reload, Reloaded, Served};
 use hosted::{Ended, Hosted, Planned, Starting, Stop, Surroundings};
 
@@ -112,6 +113,7 @@ pub(crate) fn run(setup: Setup) -> Result<(), Failure> {
             notify: Arc::new(Notify::from_env()),
             controller: setup.controller,
             running: None,
+            own: own::Own::default(),
             lab: watch::Sender::new(None),
         };
         daemon.start(loaded).await?;
@@ -150,7 +152,7 @@ struct Daemon {
     /// Deaths of a thread in a row.
     crashes: BTreeMap<String, u32>,
     /// Exporters whose thread died, until they are tried again.
-    restarts: Vec<(String, JoinHandle<Arc<ExporterConfig>>)>,
+    restarts: Vec<Restart>,
     next_id: u64,
     stop: Stop,
     /// Nothing was waited for at the end.
@@ -158,6 +160,7 @@ struct Daemon {
     notify: Arc<Notify>,
     controller: Controller,
     running: Option<embedded::Running>,
+    own: own::Own,
     /// What others may know of it.
     lab: watch::Sender<Option<Lab>>,
 }
@@ -204,7 +207,8 @@ impl Daemon {
         self.exporters
             .set(&name, Served::Running(hosted.handle.clone()));
         if let (true, Some(lab)) = (hosted.own, self.lab.borrow().clone()) {
-            tokio::spawn(embedded::announce(lab, name.clone(), hosted.handle.clone()));
+            let (command, handle) = (hosted.command.clone(), hosted.handle.clone());
+            tokio::spawn(embedded::announce(lab, name.clone(), command, handle));
         }
         self.hosted.insert(name, hosted);
         Ok(starting)
@@ -308,8 +312,11 @@ impl Daemon {
                 }
                 Some(end) = ended.recv() => self.ended(end).await,
                 reason = own::failed(&mut self.running) => self.controller_failed(&reason),
-                config = endings::next_restart(&mut self.restarts) => self.restart(config),
-                _ = pulse.tick() => pulse::beat(&self.exporters, &self.notify),
+                config = endings::next_restart(&mut self.restarts) => self.restart(&config),
+                _ = pulse.tick() => {
+                    pulse::beat(&self.exporters, &self.notify);
+                    self.forget_at_controller().await;
+                }
             }
         }
     }
@@ -343,9 +350,7 @@ impl Daemon {
             .map(|hosted| time_to_stop(&hosted.config));
         self.notify
             .extend(times.max().unwrap_or_default() + STOP_MARGIN);
-        for (_, restart) in self.restarts.drain(..) {
-            restart.abort();
-        }
+        self.restarts.clear();
         self.stop.begin.cancel();
     }
 }

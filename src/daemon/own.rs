@@ -1,8 +1,12 @@
 //! The controller of this process, and the exporters that it leases.
 
-use rigd_controller::admin;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Access, Daemon, Then, hosted::Planned};
+use rigd_controller::{admin, leases, model::Labels};
+use tokio::time::timeout;
+use tonic::Code;
+
+use super::{Access, Daemon, hosted::Planned};
 use crate::{
     cli::Failure,
     config::ExporterConfig,
@@ -10,9 +14,16 @@ use crate::{
     tree::Plan,
 };
 
+/// How long the controller may take to keep which exporters there are: a few syncs of a slow card.
+/// The service manager waits for signs of life meanwhile.
+const KEEP_LIMIT: Duration = Duration::from_secs(10);
+
+/// The exporters that the files give to the controller of this process, and their labels.
+pub(super) type Own = BTreeMap<String, Labels>;
+
 impl Daemon {
     /// Plans all exporters. The controller is started when one of them is the first that needs it, and
-    /// knows all of them when this ends; those that it leased before stay known for now.
+    /// knows all of them when this ends; those that it leased before stay known until they have ended.
     ///
     /// # Errors
     /// A mistake in any file, with nothing started or changed; or the controller cannot be started.
@@ -20,13 +31,17 @@ impl Daemon {
         &mut self,
         loaded: Vec<(ExporterConfig, Plan)>,
     ) -> Result<Vec<Planned>, Failure> {
-        let own = |config: &&ExporterConfig| Access::is_own(&self.flags, config);
-        let configs = || loaded.iter().map(|(config, _)| config);
-        for config in configs().filter(own) {
-            Access::check(config, &self.controller.options.namespace)?;
+        if !self.flags.direct() {
+            for (config, _) in &loaded {
+                Access::check(config, &self.controller.options.namespace)?;
+            }
         }
-        let wanted = self.controller.always || configs().any(|config| own(&config));
-        if wanted && self.running.is_none() {
+        let own = loaded.iter().map(|(config, _)| config);
+        let own = own.filter(|config| Access::is_own(&self.flags, config));
+        let own: Own = own
+            .map(|config| (config.metadata.name.clone(), config.labels.clone()))
+            .collect();
+        if self.running.is_none() && (self.controller.always || !own.is_empty()) {
             let state = &self.around.directories.state;
             let running = embedded::start(&self.controller.options, state).await?;
             self.lab.send_replace(Some(running.lab.clone()));
@@ -34,34 +49,57 @@ impl Daemon {
         }
         let plan = |(config, plan): (ExporterConfig, Plan)| self.plan(config.into(), plan);
         let planned: Vec<_> = loaded.into_iter().map(plan).collect::<Result<_, _>>()?;
-        self.tell_controller(&planned).await?;
+        self.tell_controller(&own).await?;
+        self.own = own;
         Ok(planned)
     }
 
-    /// Tells the controller which exporters it leases: those of `planned`, and those that run. Others of
-    /// this process are forgotten.
-    pub(super) async fn tell_controller(&self, planned: &[Planned]) -> Result<(), Failure> {
+    /// Tells the controller which exporters it leases: these, and those of before that still run.
+    async fn tell_controller(&self, own: &Own) -> Result<(), Failure> {
         let Some(running) = &self.running else {
             return Ok(());
         };
-        let planned = planned.iter().filter(|planned| planned.access.is_own_lab());
-        let mut exporters = embedded::hosted(planned.map(|planned| &*planned.config));
-        let run = self.hosted.iter().filter(|(_, hosted)| hosted.own);
-        let run = run.map(|(name, hosted)| match self.then.get(name) {
-            // It goes on as it is while it is leased; its labels are those of the new file already.
-            Some(Then::Replace(next)) if next.access.is_own_lab() => &*next.config,
-            _ => &*hosted.config,
-        });
-        for (name, labels) in embedded::hosted(run) {
-            if !exporters.iter().any(|(known, _)| *known == name) {
-                exporters.push((name, labels));
-            }
+        let mut all = own.clone();
+        for (name, hosted) in self.hosted.iter().filter(|(_, hosted)| hosted.own) {
+            let labels = || hosted.config.labels.clone();
+            all.entry(name.clone()).or_insert_with(labels);
         }
-        let told = admin::host(&running.lab.engine, &exporters).await;
-        told.map(drop).map_err(|status| {
-            let text = format!("the embedded controller: {}", status.message());
-            Failure::Runtime(anyhow::Error::msg(text))
-        })
+        let all: Vec<_> = all.into_iter().collect();
+        let wrong = |text: &str| anyhow::anyhow!("the embedded controller: {text}");
+        match timeout(KEEP_LIMIT, admin::host(&running.lab.engine, &all)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(match status.code() {
+                Code::InvalidArgument | Code::FailedPrecondition => {
+                    Failure::Usage(wrong(status.message()))
+                }
+                _ => Failure::Runtime(wrong(status.message())),
+            }),
+            Err(_) => Err(Failure::Runtime(wrong(
+                "the disk of the state directory takes no change within 10 s",
+            ))),
+        }
+    }
+
+    /// Exporters that no file gives to the controller any more are forgotten there, once they have ended
+    /// and are not leased.
+    pub(super) async fn forget_at_controller(&self) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        let ours = |name: &str| {
+            self.own.contains_key(name) || self.hosted.get(name).is_some_and(|hosted| hosted.own)
+        };
+        let left = running.lab.engine.read(|world| {
+            let mut hosted = world.exporters.iter().filter(|(_, one)| one.hosted);
+            hosted.any(|(name, _)| !ours(name) && leases::current(world, name).is_none())
+        });
+        if !left {
+            return;
+        }
+        if let Err(failure) = self.tell_controller(&self.own).await {
+            let error = failure.text();
+            tracing::warn!(error, "The controller still knows exporters that are gone.");
+        }
     }
 
     /// Stops it, after all that it leases.

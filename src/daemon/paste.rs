@@ -1,5 +1,17 @@
 //! Lines that people paste into a shell.
 
+use crate::tree::Plan;
+
+const POWER: &str = "jumpstarter_driver_power.client.PowerClient";
+
+/// Arguments of `j` that show something at once: the first power switch is switched on.
+pub(super) fn command(plan: &Plan) -> String {
+    match plan.first_with_client(POWER) {
+        Some(path) => format!("{} on", path.replace('.', " ")),
+        None => "--help".into(),
+    }
+}
+
 /// A word for a POSIX shell.
 pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);

@@ -33,9 +33,7 @@ impl Daemon {
             .collect();
         let mut changes = Vec::new();
         // Whoever waits to be started again is started anew, or not at all.
-        for (_, restart) in self.restarts.drain(..) {
-            restart.abort();
-        }
+        self.restarts.clear();
         for (name, _) in self.exporters.all() {
             if names.contains(&name) {
                 continue;

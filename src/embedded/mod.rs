@@ -28,8 +28,10 @@ use rigd_controller::engine::Engine;
 
 pub(crate) use endpoint::remembered;
 pub(crate) use options::Options;
+pub(crate) use own_client::{NAME as OWN_CLIENT, file as own_client_file};
+pub(crate) use port::expected as expected_endpoint;
 pub(crate) use ready::announce;
-pub(crate) use seat::{check, hosted};
+pub(crate) use seat::check;
 pub(crate) use start::{Running, start};
 
 /// The controller of this process, while it serves. Cheap to clone.
@@ -45,8 +47,8 @@ pub(crate) struct Lab {
     ca_pem: Arc<str>,
     /// Its port, as this process reaches it.
     near: SocketAddr,
-    /// The directory of its own client, for `JMP_CLIENT_CONFIG_HOME`.
-    client_home: PathBuf,
+    /// The daemon's state directory, from the root on.
+    state: PathBuf,
 }
 
 /// Where the controller keeps its things, below the daemon's state.

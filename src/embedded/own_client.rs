@@ -14,30 +14,42 @@ use rigd_controller::{
 };
 use tonic::Status;
 
-/// Its name, and that of its file: what `jumpstarter-testing` looks for.
-const NAME: &str = "default";
+use super::Lab;
 
-/// Writes `STATE/client`, with the token of the last start as long as it is good.
-pub(super) async fn write(
-    engine: &Engine,
-    state: &Path,
-    endpoint: &str,
-    ca: &str,
-) -> Result<PathBuf, OwnClientError> {
-    let file = state.join("client/clients").join(format!("{NAME}.yaml"));
-    let before = config_files::token_of(&file).filter(|token| is_good(engine, token));
-    let token = match before {
-        Some(token) => token,
-        None => admin::own_client(engine, NAME).await?.token,
-    };
-    let access = Access {
-        namespace: engine.namespace().to_owned(),
-        name: NAME.to_owned(),
-        endpoint: endpoint.to_owned(),
-        ca: ca.to_owned(),
-        token,
-    };
-    Ok(config_files::write_own_client(state, &access)?)
+/// Its name, and that of its file: what `jumpstarter-testing` looks for.
+pub(crate) const NAME: &str = "default";
+
+/// The directory that `JMP_CLIENT_CONFIG_HOME` is to name, below the daemon's state.
+pub(super) fn home(state: &Path) -> PathBuf {
+    state.join("client")
+}
+
+/// Its file.
+pub(crate) fn file(state: &Path) -> PathBuf {
+    home(state).join("clients").join(format!("{NAME}.yaml"))
+}
+
+impl Lab {
+    /// Writes the file of the lab's own client, with the token in it as long as that is good.
+    ///
+    /// # Errors
+    /// See [`OwnClientError`].
+    pub(crate) async fn write_own_client(&self) -> Result<(), OwnClientError> {
+        let before = config_files::token_of(&file(&self.state));
+        let token = match before.filter(|token| is_good(&self.engine, token)) {
+            Some(token) => token,
+            None => admin::own_client(&self.engine, NAME).await?.token,
+        };
+        let access = Access {
+            namespace: self.engine.namespace().to_owned(),
+            name: NAME.to_owned(),
+            endpoint: self.endpoint.clone(),
+            ca: self.ca.clone(),
+            token,
+        };
+        config_files::write_own_client(&self.state, &access)?;
+        Ok(())
+    }
 }
 
 fn is_good(engine: &Engine, token: &Token) -> bool {
@@ -57,7 +69,7 @@ fn is_good(engine: &Engine, token: &Token) -> bool {
 
 /// The lab's own client cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OwnClientError {
+pub(crate) enum OwnClientError {
     /// By the controller.
     #[error("the controller has no client of its own: {}", .0.message())]
     Refused(#[from] Status),

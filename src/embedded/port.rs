@@ -10,6 +10,7 @@ use crate::config::{Endpoint, TcpAddress};
 
 /// The port of Jumpstarter's own controller.
 pub(super) const DEFAULT: u16 = 8082;
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 /// How many ports are tried from there.
 const TRIED: u16 = 100;
 
@@ -46,7 +47,7 @@ pub(crate) enum PortError {
 pub(super) fn bind(options: &Options, before: Option<&Endpoint>) -> Result<TcpListener, PortError> {
     let listener = match &options.listen {
         Some(address) => asked(address),
-        None => free(before.map(Endpoint::port)),
+        None => free(of_before(options, before)),
     }?;
     let set = listener.set_nonblocking(true);
     set.map_err(|source| PortError::Refused {
@@ -54,6 +55,17 @@ pub(super) fn bind(options: &Options, before: Option<&Endpoint>) -> Result<TcpLi
         source,
     })?;
     Ok(listener)
+}
+
+/// The port of the last start, where it is to be kept: not one that only a forwarder has, and not
+/// where another one is asked for.
+pub(super) fn of_before(options: &Options, before: Option<&Endpoint>) -> Option<u16> {
+    let forwarded = options
+        .advertise
+        .first()
+        .is_some_and(|name| name.port.is_some());
+    let kept = options.listen.is_none() && !forwarded;
+    before.filter(|_| kept).map(Endpoint::port)
 }
 
 fn asked(address: &TcpAddress) -> Result<TcpListener, PortError> {
@@ -113,6 +125,40 @@ pub(super) fn endpoint(
     text.parse().map_err(|_| PortError::Name(text))
 }
 
+/// What [`endpoint`] will be at the first start.
+///
+/// # Errors
+/// As there.
+pub(crate) fn expected(options: &Options) -> Result<Endpoint, PortError> {
+    let local = || TcpAddress {
+        host: Ipv4Addr::LOCALHOST.to_string(),
+        port: DEFAULT,
+    };
+    let address = options.listen.clone().unwrap_or_else(local);
+    match address.host.parse::<IpAddr>() {
+        Ok(ip) => endpoint(
+            &options.advertise,
+            SocketAddr::new(ip, address.port),
+            host_name,
+        ),
+        // A name stands for an address of this host, and is as good.
+        Err(_) if options.advertise.is_empty() => {
+            let text = address.to_string();
+            text.parse().map_err(|_| PortError::Name(text))
+        }
+        Err(_) => {
+            let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port));
+            endpoint(&options.advertise, nowhere, host_name)
+        }
+    }
+}
+
+/// The name of this host, as the kernel has it.
+pub(super) fn host_name() -> String {
+    let name = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
+    name.trim().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +191,22 @@ mod tests {
     }
 
     #[test]
+    fn the_port_of_a_forwarder_is_not_taken() {
+        let before: Endpoint = "lab.example:9000".parse().unwrap();
+        let kept = |advertise: &str, listen: Option<&str>| {
+            let settings = ControllerSettings {
+                advertise: vec![advertise.to_owned()],
+                listen: listen.map(|listen| listen.parse().unwrap()),
+                ..ControllerSettings::default()
+            };
+            of_before(&Options::new(&settings).unwrap(), Some(&before))
+        };
+        assert_eq!(kept("lab.example:9000", None), None);
+        assert_eq!(kept("lab.example", None), Some(9000));
+        assert_eq!(kept("lab.example", Some("127.0.0.1:8082")), None);
+    }
+
+    #[test]
     fn what_is_handed_out() {
         let everywhere: SocketAddr = "0.0.0.0:8082".parse().unwrap();
         let one: SocketAddr = "[::1]:8082".parse().unwrap();
@@ -164,5 +226,24 @@ mod tests {
         }
         assert_eq!(near(everywhere).to_string(), "127.0.0.1:8082");
         assert_eq!(near(one), one);
+    }
+
+    #[test]
+    fn what_will_be_handed_out() {
+        let of = |listen: Option<&str>, advertise: &[&str]| {
+            let settings = ControllerSettings {
+                listen: listen.map(|listen| listen.parse().unwrap()),
+                advertise: advertise.iter().map(|&name| name.to_owned()).collect(),
+                ..ControllerSettings::default()
+            };
+            expected(&Options::new(&settings).unwrap())
+                .unwrap()
+                .to_string()
+        };
+        assert_eq!(of(None, &[]), "127.0.0.1:8082");
+        assert_eq!(of(Some("0.0.0.0:9000"), &["lab"]), "lab:9000");
+        assert_eq!(of(Some("[::1]:9000"), &[]), "[::1]:9000");
+        assert_eq!(of(Some("lab-a:9000"), &[]), "lab-a:9000");
+        assert_eq!(of(Some("lab-a:9000"), &["lab"]), "lab:9000");
     }
 }

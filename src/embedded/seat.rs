@@ -2,7 +2,6 @@
 //! with a token that is made when it is needed.
 
 use std::{
-    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -144,12 +143,4 @@ fn token(engine: &Engine, name: &str, kept: &mut Option<Kept>) -> Option<Secret>
         token: token.clone(),
     });
     Some(token)
-}
-
-/// Exporters and their labels, as the controller is told.
-pub(crate) fn hosted<'a>(
-    configs: impl IntoIterator<Item = &'a ExporterConfig>,
-) -> Vec<(String, BTreeMap<String, String>)> {
-    let entry = |config: &ExporterConfig| (config.metadata.name.clone(), config.labels.clone());
-    configs.into_iter().map(entry).collect()
 }

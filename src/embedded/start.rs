@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener, ToSocketAddrs},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::{Duration, SystemTime},
@@ -14,12 +14,12 @@ use rigd_controller::{
     leases::Limits,
     schedule::{Idle, Settings},
     server::{self, Services},
-    store::Store,
+    store::{Store, StoreError},
 };
 use tokio::{runtime, sync::watch, task::spawn_blocking, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Lab, Options, endpoint, own_client, port};
+use super::{Lab, Options, endpoint, port};
 use crate::{cli::Failure, config::Endpoint};
 
 /// Threads of the controller, besides that of its state.
@@ -28,7 +28,6 @@ const WORKERS: usize = 2;
 const GRACE: Duration = Duration::from_millis(200);
 /// How long the thread may take to end after that and after its connections were cut.
 const END_LIMIT: Duration = Duration::from_secs(5);
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// The controller with its thread. Dropping it stops the port without waiting.
 #[derive(Debug)]
@@ -44,7 +43,18 @@ pub(crate) struct Running {
 pub(crate) enum StartError {
     /// Its state.
     #[error(transparent)]
-    Store(#[from] rigd_controller::store::StoreError),
+    Store(StoreError),
+    /// Another process has its state.
+    #[error(
+        "{error} ({}): end that rigd, or give this one a state of its own with RIGD_STATE_DIR=DIR",
+        directory.display()
+    )]
+    InUse {
+        /// Which one, if it is known.
+        error: StoreError,
+        /// The state.
+        directory: PathBuf,
+    },
     /// Its certificate.
     #[error("the certificate of the embedded controller: {0}")]
     Certificate(CertError),
@@ -72,6 +82,16 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
+    fn store(error: StoreError, directory: &Path) -> Self {
+        match error {
+            StoreError::InUse { .. } | StoreError::InUseUnnamed => Self::InUse {
+                error,
+                directory: directory.into(),
+            },
+            error => Self::Store(error),
+        }
+    }
+
     fn certificate(error: CertError, options: &Options) -> Self {
         match error {
             error if options.gives_certificate() => Self::Given(error),
@@ -118,18 +138,18 @@ pub(crate) async fn start(options: &Options, state: &Path) -> Result<Running, St
         bound,
         endpoint,
     } = opened;
-    let endpoint = endpoint.to_string();
+    let (endpoint, advertised) = (endpoint.to_string(), endpoint);
     let ca = certs.ca_base64();
-    let own = own_client::write(&engine, state, &endpoint, &ca).await;
-    let client_home = own.map_err(|error| StartError::OwnClient(error.to_string()))?;
     let lab = Lab {
         ca_pem: certs.ca_pem().into(),
         near: port::near(bound),
-        client_home: std::path::absolute(&client_home).unwrap_or(client_home),
+        state: std::path::absolute(state).unwrap_or_else(|_| state.into()),
         engine: engine.clone(),
         endpoint: endpoint.clone(),
         ca,
     };
+    let own = lab.write_own_client().await;
+    own.map_err(|error| StartError::OwnClient(error.to_string()))?;
     let shutdown = CancellationToken::new();
     let options = server::Options {
         certs: Arc::new(certs),
@@ -146,6 +166,9 @@ pub(crate) async fn start(options: &Options, state: &Path) -> Result<Running, St
         .name("rigd-controller".into())
         .spawn(serve)?;
     tracing::info!(%bound, endpoint, "The embedded controller serves.");
+    thread::Builder::new()
+        .name("rigd-look-up".into())
+        .spawn(move || resolve(&advertised))?;
     Ok(Running {
         lab,
         shutdown,
@@ -154,14 +177,23 @@ pub(crate) async fn start(options: &Options, state: &Path) -> Result<Running, St
 }
 
 fn open(options: &Options, directory: &Path) -> Result<Opened, StartError> {
-    let store = Store::open(directory)?;
+    let store = Store::open(directory).map_err(|error| StartError::store(error, directory))?;
     let certs = Certs::open(options.certificate(directory), SystemTime::now());
     let certs = certs.map_err(|error| StartError::certificate(error, options))?;
     let before = endpoint::remembered(directory);
     let listener = port::bind(options, before.as_ref())?;
     let bound = listener.local_addr()?;
-    let endpoint = port::endpoint(&options.advertise, bound, host_name)?;
-    resolve(&endpoint);
+    let endpoint = port::endpoint(&options.advertise, bound, port::host_name)?;
+    if let Some(port) = port::of_before(options, before.as_ref())
+        && port != bound.port()
+    {
+        tracing::warn!(
+            port,
+            %endpoint,
+            "The port of before is in use: files that were handed out name it, and do not lead here. \
+             End the program that has it (`ss -ltnp` names it) and restart rigd, or hand them out anew."
+        );
+    }
     endpoint::remember(directory, &endpoint)?;
     let from = SystemTime::now();
     let idle = options.idle.map(|limit| Idle { limit, from });
@@ -175,13 +207,8 @@ fn open(options: &Options, directory: &Path) -> Result<Opened, StartError> {
     })
 }
 
-fn host_name() -> String {
-    let name = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
-    name.trim().to_owned()
-}
-
 /// A name that nobody can find is told at the start, and not by each client. It may still be known to
-/// them alone, so that it stops nothing.
+/// them alone, so that it stops nothing; and a name server that does not answer holds nothing up.
 fn resolve(endpoint: &Endpoint) {
     let found = (endpoint.host(), endpoint.port()).to_socket_addrs();
     if let Err(error) = found {

@@ -120,6 +120,20 @@ impl Plan {
         paths
     }
 
+    /// Path of the first instance that clients drive with this class.
+    pub(crate) fn first_with_client(&self, client: &str) -> Option<String> {
+        let mut first = None;
+        self.root.walk(&mut |node| {
+            if let PlannedKind::Instance(instance) = &node.kind
+                && first.is_none()
+                && instance.blueprint.client() == client
+            {
+                first = Some(node.path.clone());
+            }
+        });
+        first
+    }
+
     /// Paths and short type names of all instances, for `rigd check`.
     pub fn instances(&self) -> Vec<(String, &'static str)> {
         let mut all = Vec::new();

@@ -37,12 +37,6 @@ use crate::{
 pub(in crate::cli) const READ_LIMIT: Duration = Duration::from_secs(20);
 /// How long a change may take: it is on the disk then, which may be a slow card with others waiting.
 pub(super) const CHANGE_LIMIT: Duration = Duration::from_secs(60);
-/// The endpoint of a controller that has never run.
-const FIRST_ENDPOINT: &str = "127.0.0.1:8082";
-
-/// The file of the lab's own client, below the state directory.
-const OWN_CLIENT: &str = "client/clients/default.yaml";
-
 /// A client of the service, whoever serves it.
 pub(in crate::cli) type Client = ControllerClient<BoxService<Asked, Answered, BoxError>>;
 type Asked = http::Request<Body>;
@@ -114,7 +108,7 @@ struct Served {
 impl Served {
     /// As the file of the lab's own client has it, which each start writes.
     fn last(state: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(state.join(OWN_CLIENT)).ok()?;
+        let text = std::fs::read_to_string(embedded::own_client_file(state)).ok()?;
         let file = Node::from_yaml(&text).ok()?;
         let text = |at: &str, key: &str| match file.get(at)?.get(key)? {
             Node::Text(text) => Some(text.clone()),
@@ -197,15 +191,19 @@ fn on_disk(settings: &Settings, absent: Absent, why: Failure) -> Result<Administ
             directory.display()
         );
     }
+    // Of a controller that has never run, it is what settings say.
+    let endpoint = match embedded::remembered(&directory) {
+        Some(endpoint) => endpoint,
+        None => embedded::expected_endpoint(&options).map_err(failed)?,
+    };
     let Served { namespace, ca } = match Served::last(&state) {
         Some(served) => served,
         None => Served::first(options, &directory)?,
     };
     let engine = Engine::open(namespace, store, schedule::Settings::default());
-    let endpoint = embedded::remembered(&directory);
     Ok(Administered {
         engine: engine.map_err(failed)?,
-        endpoint: endpoint.map_or_else(|| FIRST_ENDPOINT.into(), |endpoint| endpoint.to_string()),
+        endpoint: endpoint.to_string(),
         ca,
     })
 }
