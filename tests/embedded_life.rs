@@ -211,6 +211,11 @@ async fn the_port_of_before_is_kept_and_the_next_free_one_told() {
         line.contains("The embedded controller serves.")
     });
     assert!(!line.contains(&endpoint), "{line}");
+    daemon.expect_line("warning", |line| {
+        line.contains("WARN")
+            && line.contains("The port of before is in use: files that were handed out name it")
+            && line.contains(&format!("port={}", site.settings.port))
+    });
     // The line to paste leads to the new one, and so do new files.
     let own = site.settings.path("state/client/clients/default.yaml");
     let own = Credentials::read(&own);
