@@ -12,6 +12,7 @@
 mod accept;
 mod connection;
 mod health;
+mod open;
 mod places;
 mod reflection;
 #[cfg(test)]
@@ -24,8 +25,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rigd_proto::client::v1::client_service_server::ClientServiceServer;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{service::Routes, transport::Server};
 
@@ -87,6 +87,8 @@ pub struct Services {
     clients: ClientApi,
     exporters: ControllerService,
     health: LabHealth,
+    /// Places for streams that ask which services there are.
+    described: Arc<Semaphore>,
     /// Cancelled when the end begins.
     ending: CancellationToken,
 }
@@ -101,6 +103,7 @@ impl Services {
             clients: ClientApi::new(engine.clone(), Arc::clone(&failed), limits),
             exporters: ControllerService::new(engine.clone(), failed, limits, router_endpoint),
             health: LabHealth::new(engine.clone(), ending.clone()),
+            described: Arc::new(Semaphore::new(reflection::MAX_STREAMS)),
             ending,
             engine,
         }
@@ -108,11 +111,11 @@ impl Services {
 
     /// For a server.
     pub fn routes(&self) -> Routes {
-        let routes = Routes::new(ClientServiceServer::new(self.clients.clone()))
+        let routes = Routes::new(self.clients.service())
             .add_service(self.exporters.service())
             .add_service(self.engine.router().service())
             .add_service(self.health.service());
-        match reflection::add_to(routes.clone()) {
+        match reflection::add_to(routes.clone(), &self.described) {
             Ok(routes) => routes,
             Err(error) => {
                 // A lab is of use without it.

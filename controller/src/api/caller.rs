@@ -1,11 +1,15 @@
-//! Who calls: every call to the lab's services is authenticated here, and failures are logged here.
+//! Who calls: every call to the lab's services is authenticated here, by its headers alone, and failures
+//! are logged here. [`super::gate`] asks before a handler is called; handlers find the answer.
 //!
 //! What it must never do: print a token, or tell anything of the lab to somebody without one.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::SystemTime,
 };
 
@@ -27,6 +31,41 @@ pub struct Caller {
     pub name: String,
 }
 
+/// Whom the lab found a call to be of; in the extensions of its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Admitted {
+    kind: Kind,
+    caller: Caller,
+}
+
+/// A connection as its calls see it; the port puts it into the extensions of their requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    /// Of the other end.
+    pub(crate) peer: SocketAddr,
+    known: Arc<AtomicBool>,
+}
+
+impl Link {
+    /// A new connection.
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            known: Arc::default(),
+        }
+    }
+
+    /// A call on it had good credentials.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.load(Relaxed)
+    }
+
+    /// Notes that a call on it has good credentials.
+    pub(crate) fn know(&self) {
+        self.known.store(true, Relaxed);
+    }
+}
+
 /// Where a call comes from. Servers whose connections tonic knows no address of put it into the
 /// extensions of their requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +74,11 @@ pub struct Peer(pub Option<SocketAddr>);
 impl Peer {
     /// Of a call.
     pub fn of<T>(request: &Request<T>) -> Self {
-        match request.extensions().get::<Self>() {
-            Some(peer) => *peer,
-            None => Self(request.remote_addr()),
+        let extensions = request.extensions();
+        match (extensions.get::<Self>(), extensions.get::<Link>()) {
+            (Some(peer), _) => *peer,
+            (None, Some(link)) => Self(Some(link.peer)),
+            (None, None) => Self(request.remote_addr()),
         }
     }
 }
@@ -51,20 +92,52 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The caller of a call that is for `wanted`. `failed` counts failures, and is the same one for all
-/// services of a lab; valid tokens never meet it.
+/// For whom a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// For these.
+    Only(Kind),
+    /// For both.
+    Both,
+}
+
+/// Finds out of whom a call is, and notes it for its handler. `failed` counts failures, and is the same
+/// one for all services of a lab; valid tokens never meet it.
 ///
 /// # Errors
 /// The status for the caller: what is wrong, or RESOURCE_EXHAUSTED when too much was wrong lately.
 #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
-pub fn caller<T>(
+pub(super) fn admit(
     engine: &Engine,
     failed: &Mutex<FailedLogins>,
-    request: &Request<T>,
-    wanted: Kind,
-) -> Result<Caller, Status> {
+    request: &mut Request<()>,
+    wanted: For,
+) -> Result<(), Status> {
     let claimed = auth::metadata(request.metadata())?;
-    check(engine, failed, Peer::of(request), claimed, wanted)
+    let kind = match wanted {
+        For::Only(kind) => kind,
+        For::Both => claimed.kind,
+    };
+    let caller = check(engine, failed, Peer::of(request), claimed, kind)?;
+    let extensions = request.extensions_mut();
+    if let Some(link) = extensions.get::<Link>() {
+        link.know();
+    }
+    extensions.insert(Admitted { kind, caller });
+    Ok(())
+}
+
+/// The caller of a call that is for `wanted`.
+///
+/// # Errors
+/// INTERNAL, when the call came in by another way than through the gate.
+#[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
+pub(super) fn caller<T>(request: &Request<T>, wanted: Kind) -> Result<Caller, Status> {
+    let (kind, caller) = caller_of_any_kind(request)?;
+    match kind == wanted {
+        true => Ok(caller),
+        false => Err(not_admitted()),
+    }
 }
 
 /// The caller of a call that is for clients and for exporters, and which of them it is.
@@ -72,14 +145,15 @@ pub fn caller<T>(
 /// # Errors
 /// As [`caller`] has it.
 #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
-pub fn caller_of_any_kind<T>(
-    engine: &Engine,
-    failed: &Mutex<FailedLogins>,
-    request: &Request<T>,
-) -> Result<(Kind, Caller), Status> {
-    let claimed = auth::metadata(request.metadata())?;
-    let kind = claimed.kind;
-    check(engine, failed, Peer::of(request), claimed, kind).map(|caller| (kind, caller))
+pub(super) fn caller_of_any_kind<T>(request: &Request<T>) -> Result<(Kind, Caller), Status> {
+    let admitted = request.extensions().get::<Admitted>();
+    let admitted = admitted.ok_or_else(not_admitted)?;
+    Ok((admitted.kind, admitted.caller.clone()))
+}
+
+/// A call that the gate does not know: a mistake of ours, and nobody is let in by it.
+fn not_admitted() -> Status {
+    Status::internal("the controller did not check who calls")
 }
 
 #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]

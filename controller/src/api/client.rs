@@ -19,12 +19,15 @@ use rigd_proto::client::v1::{
     CreateLeaseRequest, DeleteLeaseRequest, Exporter, GetExporterRequest, GetLeaseRequest, Lease,
     ListExportersRequest, ListExportersResponse, ListLeasesRequest, ListLeasesResponse,
     RotateTokenRequest, RotateTokenResponse, UpdateLeaseRequest,
-    client_service_server::ClientService,
+    client_service_server::{ClientService, ClientServiceServer},
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::caller::caller;
+use super::{
+    caller::{self, For},
+    gate::Gate,
+};
 use crate::{
     auth::{FailedLogins, Kind, Subject},
     engine::Engine,
@@ -56,10 +59,14 @@ impl ClientApi {
         }
     }
 
-    /// The name of the client that calls.
-    #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
-    fn caller<T>(&self, request: &Request<T>) -> Result<String, Status> {
-        caller(&self.engine, &self.failed, request, Kind::Client).map(|caller| caller.name)
+    /// For a server.
+    pub fn service(&self) -> Gate<ClientServiceServer<Self>> {
+        Gate::new(
+            ClientServiceServer::new(self.clone()),
+            self.engine.clone(),
+            Arc::clone(&self.failed),
+            |_| Some(For::Only(Kind::Client)),
+        )
     }
 
     fn names(&self) -> Names<'_> {
@@ -73,7 +80,7 @@ impl ClientService for ClientApi {
         &self,
         request: Request<GetExporterRequest>,
     ) -> Result<Response<Exporter>, Status> {
-        self.caller(&request)?;
+        caller(&request)?;
         let names = self.names();
         let request = request.into_inner();
         let name = names.read(Collection::Exporters, &request.name)?;
@@ -90,7 +97,7 @@ impl ClientService for ClientApi {
         &self,
         request: Request<ListExportersRequest>,
     ) -> Result<Response<ListExportersResponse>, Status> {
-        self.caller(&request)?;
+        caller(&request)?;
         let names = self.names();
         let request = request.into_inner();
         names.parent(&request.parent)?;
@@ -118,7 +125,7 @@ impl ClientService for ClientApi {
         &self,
         request: Request<GetLeaseRequest>,
     ) -> Result<Response<Lease>, Status> {
-        self.caller(&request)?;
+        caller(&request)?;
         let request = request.into_inner();
         let name = self.names().read(Collection::Leases, &request.name)?;
         let missing = || Refusal::NotFound(name.to_owned()).into();
@@ -129,7 +136,7 @@ impl ClientService for ClientApi {
         &self,
         request: Request<ListLeasesRequest>,
     ) -> Result<Response<ListLeasesResponse>, Status> {
-        self.caller(&request)?;
+        caller(&request)?;
         let names = self.names();
         let request = request.into_inner();
         names.parent(&request.parent)?;
@@ -155,7 +162,7 @@ impl ClientService for ClientApi {
         &self,
         request: Request<CreateLeaseRequest>,
     ) -> Result<Response<Lease>, Status> {
-        let client = self.caller(&request)?;
+        let client = caller(&request)?;
         let request = request.into_inner();
         self.names().parent(&request.parent)?;
         let lease = request.lease.unwrap_or_default();
@@ -185,7 +192,7 @@ impl ClientService for ClientApi {
         &self,
         request: Request<UpdateLeaseRequest>,
     ) -> Result<Response<Lease>, Status> {
-        let client = self.caller(&request)?;
+        let client = caller(&request)?;
         let names = self.names();
         let wanted = request.into_inner().lease.unwrap_or_default();
         let name = names.read(Collection::Leases, &wanted.name)?;
@@ -214,7 +221,7 @@ impl ClientService for ClientApi {
         &self,
         request: Request<DeleteLeaseRequest>,
     ) -> Result<Response<()>, Status> {
-        let client = self.caller(&request)?;
+        let client = caller(&request)?;
         let request = request.into_inner();
         let name = self.names().read(Collection::Leases, &request.name)?;
         let plan = self.engine.change(|world, now| {
@@ -230,7 +237,7 @@ impl ClientService for ClientApi {
         &self,
         request: Request<RotateTokenRequest>,
     ) -> Result<Response<RotateTokenResponse>, Status> {
-        let name = self.caller(&request)?;
+        let name = caller(&request)?;
         self.names().parent(&request.get_ref().parent)?;
         let known = self.engine.read(|world| {
             let client = world.clients.get(&name);
@@ -268,6 +275,12 @@ impl ClientApi {
             Some(shown.lease(name, lease, &schedule::told(world, name, shown.at())))
         })
     }
+}
+
+/// The name of the client that calls.
+#[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
+fn caller<T>(request: &Request<T>) -> Result<String, Status> {
+    caller::caller(request, Kind::Client).map(|caller| caller.name)
 }
 
 fn times(lease: &Lease) -> WantedTimes {

@@ -31,7 +31,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Answers,
-    caller::{self, Caller, Peer},
+    caller::{self, Caller, For, Peer},
+    gate::Gate,
 };
 use crate::{
     auth::{FailedLogins, Kind, Refusal},
@@ -71,18 +72,13 @@ impl ControllerService {
 
     /// For a server. Two servers of one lab must have clones of one service: the queues of its leases
     /// are in it.
-    pub fn service(&self) -> ControllerServiceServer<Self> {
-        ControllerServiceServer::new(self.clone())
-    }
-
-    #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
-    fn exporter<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        caller::caller(&self.engine, &self.failed, request, Kind::Exporter)
-    }
-
-    #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
-    fn client<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        caller::caller(&self.engine, &self.failed, request, Kind::Client)
+    pub fn service(&self) -> Gate<ControllerServiceServer<Self>> {
+        Gate::new(
+            ControllerServiceServer::new(self.clone()),
+            self.engine.clone(),
+            Arc::clone(&self.failed),
+            wanted,
+        )
     }
 
     /// The caller was there a moment ago.
@@ -98,6 +94,32 @@ impl ControllerService {
     }
 }
 
+/// For whom the call of that path is.
+fn wanted(path: &str) -> Option<For> {
+    let (_, call) = path.rsplit_once('/')?;
+    Some(match call {
+        "Register"
+        | "Unregister"
+        | "ReportStatus"
+        | "Listen"
+        | "Status"
+        | "GetServiceEndpoints" => For::Only(Kind::Exporter),
+        "Dial" | "GetLease" | "RequestLease" | "ListLeases" => For::Only(Kind::Client),
+        "ReleaseLease" => For::Both,
+        _ => return None,
+    })
+}
+
+#[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
+fn exporter<T>(request: &Request<T>) -> Result<Caller, Status> {
+    caller::caller(request, Kind::Exporter)
+}
+
+#[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
+fn client<T>(request: &Request<T>) -> Result<Caller, Status> {
+    caller::caller(request, Kind::Client)
+}
+
 #[tonic::async_trait]
 impl controller_service_server::ControllerService for ControllerService {
     type ListenStream = Answers<ListenResponse>;
@@ -107,7 +129,7 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
-        let caller = self.exporter(&request)?;
+        let caller = exporter(&request)?;
         let uuid = self.do_register(&caller.name, request.into_inner()).await?;
         Ok(Response::new(RegisterResponse { uuid }))
     }
@@ -116,7 +138,7 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<UnregisterRequest>,
     ) -> Result<Response<UnregisterResponse>, Status> {
-        let caller = self.exporter(&request)?;
+        let caller = exporter(&request)?;
         let reason = request.into_inner().reason;
         self.do_unregister(&caller.name, &reason).await?;
         Ok(Response::new(UnregisterResponse {}))
@@ -126,7 +148,7 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<ReportStatusRequest>,
     ) -> Result<Response<ReportStatusResponse>, Status> {
-        let caller = self.exporter(&request)?;
+        let caller = exporter(&request)?;
         self.do_report(&caller.name, request.into_inner()).await?;
         Ok(Response::new(ReportStatusResponse {}))
     }
@@ -135,7 +157,7 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<ListenRequest>,
     ) -> Result<Response<Self::ListenStream>, Status> {
-        let caller = self.exporter(&request)?;
+        let caller = exporter(&request)?;
         let peer = Peer::of(&request);
         let lease = request.into_inner().lease_name;
         let stream = self.do_listen(&caller.name, lease, peer)?;
@@ -146,13 +168,13 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<Self::StatusStream>, Status> {
-        let caller = self.exporter(&request)?;
+        let caller = exporter(&request)?;
         let stream = self.do_status(&caller.name)?;
         Ok(Response::new(stream))
     }
 
     async fn dial(&self, request: Request<DialRequest>) -> Result<Response<DialResponse>, Status> {
-        let caller = self.client(&request)?;
+        let caller = client(&request)?;
         let lease = request.into_inner().lease_name;
         let answer = self.do_dial(&caller.name, &lease).await?;
         Ok(Response::new(answer))
@@ -162,7 +184,7 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<GetLeaseRequest>,
     ) -> Result<Response<GetLeaseResponse>, Status> {
-        let caller = self.client(&request)?;
+        let caller = client(&request)?;
         let answer = self.do_get(&caller.name, &request.into_inner().name)?;
         Ok(Response::new(answer))
     }
@@ -171,7 +193,7 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<RequestLeaseRequest>,
     ) -> Result<Response<RequestLeaseResponse>, Status> {
-        let caller = self.client(&request)?;
+        let caller = client(&request)?;
         let name = self.do_request(&caller.name, request.into_inner()).await?;
         Ok(Response::new(RequestLeaseResponse { name }))
     }
@@ -180,7 +202,7 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<ReleaseLeaseRequest>,
     ) -> Result<Response<ReleaseLeaseResponse>, Status> {
-        let (kind, caller) = caller::caller_of_any_kind(&self.engine, &self.failed, &request)?;
+        let (kind, caller) = caller::caller_of_any_kind(&request)?;
         let lease = request.into_inner().name;
         self.do_release(kind, &caller.name, lease).await?;
         Ok(Response::new(ReleaseLeaseResponse {}))
@@ -190,7 +212,7 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<ListLeasesRequest>,
     ) -> Result<Response<ListLeasesResponse>, Status> {
-        let caller = self.client(&request)?;
+        let caller = client(&request)?;
         let names = self.do_list(&caller.name);
         Ok(Response::new(ListLeasesResponse { names }))
     }
@@ -199,7 +221,7 @@ impl controller_service_server::ControllerService for ControllerService {
         &self,
         request: Request<GetServiceEndpointsRequest>,
     ) -> Result<Response<GetServiceEndpointsResponse>, Status> {
-        self.exporter(&request)?;
+        exporter(&request)?;
         // A lab collects no telemetry.
         Ok(Response::new(GetServiceEndpointsResponse::default()))
     }

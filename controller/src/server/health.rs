@@ -1,7 +1,9 @@
 //! `grpc.health.v1.Health`: whether the lab takes calls, for load balancers and monitors, which have
 //! no credentials.
 //!
-//! It serves until its end begins, and not when it cannot keep what it is told.
+//! It serves until its end begins, and not when it cannot keep what it is told. A Watch ends with its
+//! connection, and one on which nobody makes a call with credentials is closed after half a minute:
+//! whoever watches without any opens it again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +23,11 @@ use tonic_health::pb::{
     health_server::{Health, HealthServer},
 };
 
-use crate::{api::Answers, engine::Engine};
+use super::open::{MAX_MESSAGE, Open};
+use crate::{
+    api::{Answers, timely::ARRIVAL},
+    engine::Engine,
+};
 
 /// What there is, besides the whole server, which has no name.
 pub(super) const SERVICES: [&str; 3] = [
@@ -31,6 +37,8 @@ pub(super) const SERVICES: [&str; 3] = [
 ];
 /// Watch streams: anybody may open them, and a lab has a few monitors.
 const MAX_WATCHES: usize = 64;
+/// Calls at once: no request takes more than [`MAX_MESSAGE`], so that all of them take some 16 MiB.
+const MAX_CALLS: usize = 4096;
 /// How late a Watch tells that the state cannot be kept any more. The end is told at once.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -41,6 +49,7 @@ pub(super) struct LabHealth {
     /// Cancelled when the end begins.
     ending: CancellationToken,
     watches: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
 }
 
 impl LabHealth {
@@ -49,11 +58,13 @@ impl LabHealth {
             engine,
             ending,
             watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
         }
     }
 
-    pub(super) fn service(&self) -> HealthServer<Self> {
-        HealthServer::new(self.clone())
+    pub(super) fn service(&self) -> Open<HealthServer<Self>> {
+        let server = HealthServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE);
+        Open::new(server, Arc::clone(&self.calls), ARRIVAL)
     }
 
     fn now(&self) -> ServingStatus {

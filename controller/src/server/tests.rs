@@ -5,6 +5,7 @@ mod full_disk;
 mod idle;
 mod open;
 mod strangers;
+mod unfinished;
 
 use std::time::Duration;
 

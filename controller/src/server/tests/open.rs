@@ -60,6 +60,78 @@ async fn only_so_many_watch() {
     health.check(check("")).await.unwrap();
 }
 
+#[tokio::test]
+async fn only_so_many_ask_what_there_is_and_none_for_ever() {
+    let site = Site::open().await;
+    let channel = site.channel().await;
+    let mut asking = Vec::new();
+    for number in 0..reflection::MAX_STREAMS {
+        asking.push(match number % 2 {
+            0 => Asking::V1(ask_v1(&channel).await.unwrap()),
+            _ => Asking::V1Alpha(ask_v1alpha(&channel).await.unwrap()),
+        });
+    }
+    for refused in [
+        ask_v1(&channel).await.map(drop),
+        ask_v1alpha(&channel).await.map(drop),
+    ] {
+        assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
+    }
+    // A clock that stands still goes ahead while a socket is waited for: only for this moment.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    tokio::time::resume();
+    for one in asking {
+        tokio::time::timeout(SOON, one.ends())
+            .await
+            .expect("asks for ever");
+    }
+    let again = async {
+        while ask_v1(&channel).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let again = tokio::time::timeout(SOON, again).await;
+    again.expect("places are free again");
+}
+
+enum Asking {
+    V1(Streaming<v1::ServerReflectionResponse>),
+    V1Alpha(Streaming<v1alpha::ServerReflectionResponse>),
+}
+
+impl Asking {
+    async fn ends(self) {
+        // With OK or with an error: a stream of a connection that was closed has one.
+        match self {
+            Self::V1(mut answers) => while let Ok(Some(_)) = answers.message().await {},
+            Self::V1Alpha(mut answers) => while let Ok(Some(_)) = answers.message().await {},
+        }
+    }
+}
+
+async fn ask_v1(
+    channel: &Channel,
+) -> Result<Streaming<v1::ServerReflectionResponse>, tonic::Status> {
+    use v1::server_reflection_client::ServerReflectionClient;
+    let mut client = ServerReflectionClient::new(channel.clone());
+    let answers = client
+        .server_reflection_info(tokio_stream::pending())
+        .await?;
+    Ok(answers.into_inner())
+}
+
+async fn ask_v1alpha(
+    channel: &Channel,
+) -> Result<Streaming<v1alpha::ServerReflectionResponse>, tonic::Status> {
+    use v1alpha::server_reflection_client::ServerReflectionClient;
+    let mut client = ServerReflectionClient::new(channel.clone());
+    let answers = client
+        .server_reflection_info(tokio_stream::pending())
+        .await?;
+    Ok(answers.into_inner())
+}
+
 macro_rules! reflected {
     ($channel:expr, $version:ident, $wish:expr) => {{
         use $version::{
@@ -117,5 +189,6 @@ async fn the_services_are_described_and_the_daemons_own_is_not() {
 
 #[test]
 fn the_descriptors_of_this_build_are_good() {
-    reflection::add_to(tonic::service::Routes::default()).unwrap();
+    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    reflection::add_to(tonic::service::Routes::default(), &places).unwrap();
 }

@@ -17,7 +17,7 @@ use super::{super::health::SERVICES, *};
 
 /// Messages as they are.
 #[derive(Debug, Clone, Copy)]
-struct Bytes;
+pub(super) struct Bytes;
 
 impl Codec for Bytes {
     type Encode = Vec<u8>;
@@ -54,13 +54,13 @@ impl Decoder for Bytes {
 }
 
 /// One call: its path, and its request about an object of this name.
-struct Call {
-    path: String,
+pub(super) struct Call {
+    pub(super) path: String,
     request: Vec<u8>,
 }
 
 /// Those of all services of the lab.
-fn calls(object: &str) -> Vec<Call> {
+pub(super) fn calls(object: &str) -> Vec<Call> {
     let set = FileDescriptorSet::decode(rigd_proto::FILE_DESCRIPTOR_SET).unwrap();
     let mut calls = Vec::new();
     for file in &set.file {
