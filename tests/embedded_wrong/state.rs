@@ -149,7 +149,12 @@ fn a_state_that_may_not_be_used_is_told() {
 fn a_second_process_is_told_who_has_the_state() {
     let lab = Lab::new();
     let mut daemon = lab.site.controller(&[]);
-    let words = format!("error: state is in use by pid {}\n", daemon.pid());
+    let words = format!(
+        "error: state is in use by pid {} ({}): end that rigd, or give this one a state of its own \
+         with RIGD_STATE_DIR=DIR\n",
+        daemon.pid(),
+        lab.site.state().display()
+    );
     let mut second = lab.site.command(&["controller", "run"]);
     second.env("RUNTIME_DIRECTORY", lab.site.settings.path("root"));
     let told = said(second, "");
