@@ -7,6 +7,7 @@
 //! | a hold is told to those who wait, and its end gives the board out at once | `a_hold_is_told_and_its_end_gives_the_board_out` |
 //! | a reason that one of both could not keep holds nothing | `a_reason_that_is_too_long_holds_nothing` |
 //! | the token of an own exporter is rotated | `a_rotated_token_disturbs_no_exporter_of_this_process` |
+//! | the lab's own client is not deleted, and its file follows its token | `the_own_client_is_kept_and_its_file_with_it` |
 //! | an exporter whose file is served here is not deleted | `a_board_that_is_served_here_is_not_deleted` |
 //! | the port of before, in use | `the_port_of_before_is_kept_and_the_next_free_one_told` |
 //! | an advertised name: endpoint, certificate, and exporters that reach it without resolving it | `an_advertised_name_is_handed_out_and_certified` |
@@ -14,6 +15,8 @@
 //! | a file that is new, changed or gone; by signal and by command | `reload::files_come_change_and_go` |
 //! | a leased board whose file is gone, or has other labels | `reload::a_leased_board_stays_until_its_lease_ends` |
 //! | a board that is no longer leased here | `reload::a_board_that_gets_a_socket_leaves_the_lab` |
+//! | a board that had a socket comes while another goes | `reload::a_board_that_comes_from_a_socket_is_not_forgotten_for_one_that_goes` |
+//! | a file with the name of a board of another host | `reload::a_file_does_not_take_over_a_board_of_another_host` |
 //! | a file with a mistake | `reload::a_mistake_changes_nothing_in_the_lab` |
 //! | the first board without an endpoint comes while the daemon runs | `reload::the_controller_starts_with_the_first_board_that_needs_it` |
 //! | restart: identities, tokens, leases | `restart::all_that_was_given_out_is_good_after_a_restart` |
@@ -144,6 +147,26 @@ async fn a_rotated_token_disturbs_no_exporter_of_this_process() {
     ci.uses(&again).await;
     let text = daemon.output.text();
     assert!(!text.contains("ERROR"), "{text}");
+    daemon.stop_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_own_client_is_kept_and_its_file_with_it() {
+    let site = Site::with_board();
+    let mut daemon = site.run();
+    let delete = ["controller", "delete", "client", "default"];
+    site.rigd(&delete).refused(1, &["default is the lab's own"]);
+    let file = site.own_client();
+    let before = Caller::connect(Credentials::read(&file)).await.unwrap();
+    before.sees("", &["rpi4"]).await;
+    let rotate = "controller rotate client default --out";
+    let out = site.home("new.yaml");
+    let rotate: Vec<_> = rotate.split(' ').chain(out.to_str()).collect();
+    site.ok(&rotate);
+    let refused = before.exporters("").await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unknown, "{refused}");
+    let now = Caller::connect(Credentials::read(&file)).await.unwrap();
+    now.sees("", &["rpi4"]).await;
     daemon.stop_cleanly();
 }
 

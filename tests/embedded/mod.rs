@@ -81,6 +81,11 @@ impl Site {
         self.state().join("controller.redb")
     }
 
+    /// The file of the lab's own client.
+    pub(crate) fn own_client(&self) -> PathBuf {
+        self.settings.path("state/client/clients/default.yaml")
+    }
+
     /// A file in the home directory, which is the working directory too.
     pub(crate) fn home(&self, name: &str) -> PathBuf {
         self.settings.path("home").join(name)

@@ -105,6 +105,49 @@ async fn a_leased_board_stays_until_its_lease_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_board_that_comes_from_a_socket_is_not_forgotten_for_one_that_goes() {
+    let site = Site::with_board();
+    site.exporter("gone", "labels: {board: gone}\n");
+    // It ends later than the other: until then it still is what it was.
+    let slow = "hooks: {afterLease: {script: 'sleep 1', timeout: 20}}\n";
+    let listen = "listen: {unix: @DIR@/comes.sock}\n";
+    site.exporter("comes", &format!("{slow}{listen}"));
+    let mut daemon = site.run();
+    let ci = site.client("ci").await;
+    ci.sees("", &["gone", "rpi4"]).await;
+
+    fs::remove_file(site.file("gone")).unwrap();
+    site.exporter("comes", &format!("{slow}labels: {{board: comes}}\n"));
+    site.ok(&["reload"]);
+    ci.sees("", &["comes", "rpi4"]).await;
+    let lease = ci.lease("board=comes").await;
+    ci.uses(&lease).await;
+    ci.release(&lease).await.unwrap();
+    daemon.stop_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_does_not_take_over_a_board_of_another_host() {
+    let site = Site::with_board();
+    let mut daemon = site.run();
+    let (create, out) = (
+        "controller create exporter far -l board=far --out",
+        site.home("far"),
+    );
+    let create: Vec<_> = create.split(' ').chain(out.to_str()).collect();
+    site.ok(&create);
+    site.exporter("far", "labels: {board: here}\n");
+    site.rigd(&["reload"]).refused(1, &["\"far\"", "same name"]);
+    let all = site.get("exporters");
+    let far = all
+        .iter()
+        .find(|one| one["metadata"]["name"] == "far")
+        .unwrap();
+    assert_eq!(far["metadata"]["labels"]["board"], "far");
+    daemon.stop_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_board_that_gets_a_socket_leaves_the_lab() {
     let site = Site::with_board();
     site.exporter("qemu", "labels: {board: qemu}\n");
