@@ -18,6 +18,7 @@
 //! | can run exporters: three become online and available | `exporters::three_become_online_and_available` |
 //! | the Python exporter beside rigd's own | `exporters::the_python_exporter_beside_ones_own` |
 //! | compat: the client before the exporter | `exporters::the_client_before_the_exporter` |
+//! | compat: clients and exporters of 0.7.4, which tell no status | `older::clients_and_exporters_of_an_older_release` |
 //! | compat: online after a lease | `exporters::the_python_exporter_beside_ones_own`, `leases::lease_and_connect_by_selector_by_name_and_by_both` |
 //! | lists of exporters, and leases from their creation to their end | `leases::what_a_client_does_with_leases` |
 //! | operate on leases: a day long, selectors, `delete --all` | `leases::operate_on_leases` |
@@ -49,6 +50,8 @@ mod identities;
 mod lab;
 #[path = "interop_lab/leases.rs"]
 mod leases;
+#[path = "interop_lab/older.rs"]
+mod older;
 #[path = "interop_lab/python_exporter.rs"]
 mod python_exporter;
 #[allow(dead_code, reason = "shared with another test binary")]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const MOCK: &str = "power.mock";
-const PYTHON_MOCK: &str = "jumpstarter_driver_power.driver.MockPower";
+pub(crate) const PYTHON_MOCK: &str = "jumpstarter_driver_power.driver.MockPower";
 const REGISTERED: &str = "Registered with the controller.";
 
 /// Another host, whose `rigd` serves these files.
@@ -108,7 +108,7 @@ fn the_client_before_the_exporter() {
 }
 
 /// Whether there is a lease that waits for an exporter to come.
-fn waits(site: &Site) -> bool {
+pub(crate) fn waits(site: &Site) -> bool {
     let leases = site.get("leases");
     let condition = |lease: &Value| lease["status"]["conditions"][0].clone();
     let mut conditions = leases.iter().map(condition);

@@ -41,11 +41,22 @@ impl Lab {
 
     /// One with these exporters, each with its own name as its label `board`; all can be leased.
     pub(crate) fn with(exporters: &[&str]) -> Option<Self> {
-        let venv = venv()?;
         let site = Site::new();
         for name in exporters {
             site.exporter(name, &format!("labels: {{board: {name}}}\n"));
         }
+        Self::of(site, exporters)
+    }
+
+    /// One with an exporter whose file has this text.
+    pub(crate) fn with_file(exporter: &str, text: &str) -> Option<Self> {
+        let site = Site::new();
+        fs::write(site.file(exporter), text).unwrap();
+        Self::of(site, &[exporter])
+    }
+
+    fn of(site: Site, exporters: &[&str]) -> Option<Self> {
+        let venv = venv()?;
         let daemon = site.run();
         for name in exporters {
             let ready = format!("Exporter {name} is ready.");
@@ -96,16 +107,26 @@ impl Lab {
 
     /// A program of the released packages, for the lab's own client.
     pub(crate) fn start(&self, program: &str, args: &[&str]) -> Python {
+        self.start_of(self.venv, program, args)
+    }
+
+    /// The same of packages of another release.
+    pub(crate) fn start_of(&self, venv: &Venv, program: &str, args: &[&str]) -> Python {
         let own = self.own();
         let variables = [("JMP_CLIENT_CONFIG_HOME", own.to_str().unwrap())];
         let home = self.site.settings.path("home");
-        Python::start_at(self.venv, &home, program, args, &variables)
+        Python::start_at(venv, &home, program, args, &variables)
     }
 
     /// `jmp shell` with these arguments, and `j power on` in it.
     pub(crate) fn shell(&self, args: &str) -> Python {
+        self.shell_of(self.venv, args)
+    }
+
+    /// The same of packages of another release.
+    pub(crate) fn shell_of(&self, venv: &Venv, args: &str) -> Python {
         let line = format!("shell {args} -- j power on");
-        self.start("jmp", &line.split(' ').collect::<Vec<_>>())
+        self.start_of(venv, "jmp", &line.split(' ').collect::<Vec<_>>())
     }
 
     /// Whether that exporter of the daemon was switched on.

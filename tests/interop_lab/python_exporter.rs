@@ -4,15 +4,23 @@ use std::{fs, path::Path};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::{lab::Lab, support::jmp::Python};
+use crate::{
+    lab::Lab,
+    support::{jmp::Python, python::Venv},
+};
 
 /// Killed when this is dropped, with whatever it runs.
 pub(crate) struct PythonExporter(Python);
 
 impl PythonExporter {
     pub(crate) fn start(lab: &Lab, file: &Path) -> Self {
+        Self::start_of(lab.venv, lab, file)
+    }
+
+    /// One of another release.
+    pub(crate) fn start_of(venv: &Venv, lab: &Lab, file: &Path) -> Self {
         let file = file.to_str().unwrap();
-        Self(lab.start("jmp", &["run", "--exporter-config", file]))
+        Self(lab.start_of(venv, "jmp", &["run", "--exporter-config", file]))
     }
 
     /// Waits for a line.

@@ -18,7 +18,7 @@ use super::python_file;
 /// The packages need at least this one.
 const OLDEST: (u32, u32) = (3, 11);
 
-/// A virtual environment with the packages of `tests/python/requirements.txt`.
+/// A virtual environment with the packages of a list in `tests/python/`.
 #[derive(Debug)]
 pub(crate) struct Venv(PathBuf);
 
@@ -38,7 +38,17 @@ impl Venv {
 /// suitable Python. With `RIGD_TEST_REQUIRE=all` that is a failure.
 pub(crate) fn venv() -> Option<&'static Venv> {
     static VENV: OnceLock<Result<Venv, String>> = OnceLock::new();
-    match VENV.get_or_init(make) {
+    made(&VENV, "requirements.txt")
+}
+
+/// The same with those of an older release, `tests/python/requirements-older.txt`.
+pub(crate) fn older_venv() -> Option<&'static Venv> {
+    static VENV: OnceLock<Result<Venv, String>> = OnceLock::new();
+    made(&VENV, "requirements-older.txt")
+}
+
+fn made(venv: &'static OnceLock<Result<Venv, String>>, list: &str) -> Option<&'static Venv> {
+    match venv.get_or_init(|| make(list)) {
         Ok(venv) => Some(venv),
         Err(why) => {
             let required = std::env::var_os("RIGD_TEST_REQUIRE");
@@ -49,9 +59,9 @@ pub(crate) fn venv() -> Option<&'static Venv> {
     }
 }
 
-fn make() -> Result<Venv, String> {
+fn make(list: &str) -> Result<Venv, String> {
     let (python, version) = interpreter()?;
-    let list = python_file("requirements.txt");
+    let list = python_file(list);
     let mut hasher = DefaultHasher::new();
     fs::read(&list)
         .expect("the list is in the repository")
