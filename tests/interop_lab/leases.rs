@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use crate::{
     commands::{Commands, available},
+    embedded::caller::{Caller, Credentials},
     lab::Lab,
 };
 
@@ -183,6 +185,11 @@ fn transfer_a_lease() {
     let (mut old, mut new) = (lab.shell(&format!("--lease {name}")), lab.commands(&other));
     let (code, said) = old.result();
     assert_eq!(code, Some(1), "{said}");
+    // `jmp` looks first whose it is, and has not asked for a connection.
+    let own = Credentials::read(&lab.own().join("clients/default.yaml"));
+    let dial = async { Caller::connect(own).await.unwrap().dial(&name).await };
+    let refused = Runtime::new().unwrap().block_on(dial).unwrap_err();
+    assert_eq!(refused.message(), "permission denied");
     assert!(!lab.switched_on("a"));
     let config = format!("--client-config {}/clients/other.yaml", other.display());
     lab.shell(&format!("{config} --lease {name}")).succeeded();
