@@ -115,6 +115,7 @@ impl Registry {
     /// The drivers of this build, by family.
     pub fn native() -> Self {
         use rigd_drivers_composite::Composite;
+        use rigd_drivers_gpio::{GpioInput, GpioOutput, GpioRelay};
         use rigd_drivers_network::{
             EchoNetwork, TcpNetwork, UdpNetwork, UnixNetwork, WebsocketNetwork,
         };
@@ -125,6 +126,8 @@ impl Registry {
         Self {
             entries: vec![
                 Entry::of::<Composite>(&["jumpstarter_driver_composite.driver.Composite"]),
+                Entry::of::<GpioInput>(&["jumpstarter_driver_gpiod.driver.DigitalInput"]),
+                Entry::of::<GpioOutput>(&["jumpstarter_driver_gpiod.driver.DigitalOutput"]),
                 Entry::of::<EchoNetwork>(&["jumpstarter_driver_network.driver.EchoNetwork"]),
                 Entry::of::<TcpNetwork>(&["jumpstarter_driver_network.driver.TcpNetwork"]),
                 Entry::of::<UdpNetwork>(&["jumpstarter_driver_network.driver.UdpNetwork"]),
@@ -132,6 +135,7 @@ impl Registry {
                 Entry::of::<WebsocketNetwork>(&[
                     "jumpstarter_driver_network.driver.WebsocketNetwork",
                 ]),
+                Entry::of::<GpioRelay>(&["jumpstarter_driver_gpiod.driver.PowerSwitch"]),
                 Entry::of::<MockPower>(&[
                     "jumpstarter_driver_power.driver.MockPower",
                     "jumpstarter_driver_power.driver.SyncMockPower",
