@@ -12,6 +12,7 @@
 mod accept;
 mod connection;
 mod health;
+mod known;
 mod open;
 mod places;
 mod reflection;
@@ -35,8 +36,10 @@ use crate::{
     certs::{CertError, Certs, REFRESH_EVERY, Refreshed},
     engine::Engine,
     leases::Limits,
+    store::StoreError,
 };
 use health::LabHealth;
+use known::Knows;
 use places::{Bounds, Places};
 
 /// Flow-control window of one stream. With 1-byte messages (8 bytes with framing) it holds 65 536
@@ -77,6 +80,9 @@ pub enum ServeError {
     /// The HTTP/2 server cannot be set up.
     #[error("the server of the lab failed")]
     Server(#[from] tonic::transport::Error),
+    /// What the lab is told cannot be kept any more: it must begin anew from what was.
+    #[error(transparent)]
+    State(#[from] StoreError),
 }
 
 /// The services of a lab. Clones are the same ones: servers of one lab, such as that for exporters of
@@ -113,7 +119,7 @@ impl Services {
     pub fn routes(&self) -> Routes {
         let routes = Routes::new(self.clients.service())
             .add_service(self.exporters.service())
-            .add_service(self.engine.router().service())
+            .add_service(Knows(self.engine.router().service()))
             .add_service(self.health.service());
         match reflection::add_to(routes.clone(), &self.described) {
             Ok(routes) => routes,
@@ -127,11 +133,12 @@ impl Services {
 }
 
 /// Serves a lab at a bound port until `options.shutdown`, and then for at most the grace more. Leases
-/// begin and end in time meanwhile. Dropping the future stops accepting, and leaves open connections
+/// begin and end in time meanwhile. A lab that cannot keep its state ends by itself, at once: who asked
+/// for what could not be written is told so. Dropping the future stops accepting, and leaves open connections
 /// to their peers.
 ///
 /// # Errors
-/// What it cannot be set up with; no peer can cause one.
+/// What it cannot be set up with, or a state that cannot be written; no peer can cause one.
 pub async fn serve(
     services: Services,
     listener: TcpListener,
@@ -144,6 +151,7 @@ pub async fn serve(
     } = options;
     let tls = certs.server_config()?;
     let (engine, ending) = (services.engine.clone(), services.ending.clone());
+    let (failed, stop) = (engine.failed(), shutdown.child_token());
     let _leases = AbortOnDropHandle::new(tokio::spawn(async move { engine.run().await }));
     let _renewal = AbortOnDropHandle::new(tokio::spawn(renew(certs)));
     let cut = CancellationToken::new();
@@ -156,22 +164,26 @@ pub async fn serve(
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_LIMIT))
         .add_routes(services.routes())
-        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let mut server = std::pin::pin!(server);
-    // cancel-safe: `server` is pinned outside of the select.
-    tokio::select! {
+    // cancel-safe: `server` is pinned outside of the select, and the others only wait.
+    let (grace, ended) = tokio::select! {
         result = &mut server => return Ok(result?),
-        () = shutdown.cancelled() => ending.cancel(),
-    }
+        () = shutdown.cancelled() => (grace, Ok(())),
+        // Only for those to be answered who wait for the disk.
+        why = failed => (grace.min(CUT_LIMIT), Err(why.into())),
+    };
+    ending.cancel();
+    stop.cancel();
     if let Ok(result) = timeout(grace, &mut server).await {
-        return Ok(result?);
+        return ended.and(Ok(result?));
     }
     cut.cancel();
     match timeout(CUT_LIMIT, server).await {
-        Ok(result) => Ok(result?),
+        Ok(result) => ended.and(Ok(result?)),
         Err(_) => {
             tracing::warn!("Connections to the lab did not end although they were cut.");
-            Ok(())
+            ended
         }
     }
 }

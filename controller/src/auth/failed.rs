@@ -158,8 +158,9 @@ impl Bucket {
     }
 }
 
-/// One host has a whole /64 in IPv6.
-fn network(from: IpAddr) -> IpAddr {
+/// Whom an address counts as: one host has a whole /64 in IPv6, and of a dual-stack port IPv4 peers have
+/// addresses of IPv6.
+pub(crate) fn network(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(six) => {
             let [a, b, c, d, ..] = six.segments();

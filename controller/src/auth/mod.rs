@@ -18,6 +18,7 @@ mod refusal;
 mod stream;
 
 pub use caller::{Claimed, admit, authenticate, metadata, stream_token};
+pub(crate) use failed::network;
 pub use failed::{FailedLogins, Verdict};
 pub use identity::{DEFAULT_LIFETIME, Identity, Issued, Kind, Subject, Tokens};
 pub use keys::{KeyError, Keys, Token};

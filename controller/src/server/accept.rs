@@ -22,9 +22,9 @@ use super::{
 /// Time for a TLS handshake and the preface of HTTP/2, which clients send at once. The server pings
 /// silent peers only after that.
 const FIRST_WORDS: Duration = Duration::from_secs(10);
-/// Those that have not said them yet: a peer that opens connections and says nothing costs no more
-/// than this, some 10 MiB.
-const MAX_NEW: usize = 256;
+/// How long a connection may wait for its turn to say them: three times as long as those take that say
+/// nothing.
+const TURN: Duration = Duration::from_secs(30);
 /// A failed accept is a failure of the whole process, such as too many open files: others must end
 /// first.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -69,7 +69,7 @@ async fn accept_all(
     loop {
         // cancel-safe: both arms only take what is there.
         let (any, accepted) = tokio::select! {
-            accepted = next(&listener, &places), if new.len() < MAX_NEW => accepted,
+            accepted = next(&listener, &places) => accepted,
             Some(_) = new.join_next() => continue,
         };
         let (io, peer) = match accepted {
@@ -87,17 +87,20 @@ async fn accept_all(
         failing = false;
         let place = match places.take(any, peer.ip()) {
             Ok(place) => place,
-            Err(Refused { tell, open, new }) => {
-                if tell {
-                    let address = peer.ip();
-                    tracing::warn!(%address, open, new, "An address has too many connections: more of it are closed.");
-                }
+            Err(refused) => {
+                tell(refused, peer);
                 continue;
             }
         };
         let (tls, ready, cut) = (tls.clone(), ready.clone(), cut.clone());
         new.spawn(async move {
-            match timeout(FIRST_WORDS, begin(io, peer, tls, cut, place)).await {
+            let Ok(turn) = timeout(TURN, place.turn()).await else {
+                tracing::debug!(%peer, "Too many connections said nothing in time: one had no turn.");
+                return;
+            };
+            let begun = timeout(FIRST_WORDS, begin(io, peer, tls, cut, place)).await;
+            drop(turn);
+            match begun {
                 // The server is gone when nobody takes the connection.
                 Ok(Ok(connection)) => ready.send(connection).await.unwrap_or_default(),
                 // Clients that look at the certificate only, and scanners.
@@ -105,6 +108,24 @@ async fn accept_all(
                 Err(_) => tracing::debug!(%peer, "A connection said nothing in time."),
             }
         });
+    }
+}
+
+/// Not of each of thousands.
+fn tell(refused: Refused, peer: SocketAddr) {
+    let address = peer.ip();
+    match refused {
+        Refused::Network {
+            tell: true,
+            open,
+            new,
+        } => {
+            tracing::warn!(%address, open, new, "An address has too many connections: more of it are closed.");
+        }
+        Refused::Outside { tell: true } => {
+            tracing::warn!(%address, "Other hosts have too many connections: more of them are closed.");
+        }
+        Refused::Network { .. } | Refused::Outside { .. } => {}
     }
 }
 
@@ -134,5 +155,5 @@ async fn begin(
     let mut preface: Preface = [0; PREFACE];
     io.read_exact(&mut preface).await?;
     place.begun();
-    Ok(Connection::new(io, preface, peer, cut, place))
+    Ok(Connection::new(io, preface, peer, &cut, place))
 }

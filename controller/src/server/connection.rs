@@ -1,22 +1,31 @@
 //! Owns the cutting of a connection from outside of the server that serves it: tonic spawns each as a
 //! task of its own, and its graceful end waits for as long as a stream is open.
+//!
+//! A connection of which nobody is known in time is cut as well: whoever has credentials makes a call with
+//! them at once, and checks of health that have none begin anew.
 
 use std::{
     io,
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 use super::places::Place;
+use crate::api::caller::Link;
+
+/// How long a connection may be open before a call on it had good credentials.
+const UNKNOWN: Duration = Duration::from_secs(30);
 
 /// Bytes of `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`, RFC 9113 section 3.4. What they are is the server's
 /// business.
@@ -32,7 +41,9 @@ pub(super) struct Connection {
     preface: Preface,
     /// How much of the preface the server has read.
     read: usize,
-    peer: SocketAddr,
+    link: Link,
+    /// Until somebody is known, or it is cut.
+    unknown: Option<Pin<Box<Sleep>>>,
     token: CancellationToken,
     // One for each direction: a future wakes only the task that polled it last.
     read_cut: Cut,
@@ -46,19 +57,37 @@ impl Connection {
         io: TlsStream<TcpStream>,
         preface: Preface,
         peer: SocketAddr,
-        token: CancellationToken,
+        cut: &CancellationToken,
         place: Place,
     ) -> Self {
+        let token = cut.child_token();
         let cut = || -> Cut { Box::pin(token.clone().cancelled_owned()) };
         Self {
             io,
             preface,
             read: 0,
-            peer,
+            link: Link::new(peer),
+            unknown: Some(Box::pin(sleep(UNKNOWN))),
             read_cut: cut(),
             write_cut: cut(),
             token,
             _place: place,
+        }
+    }
+
+    /// Cuts the connection when it is time and nobody is known.
+    fn look(&mut self, cx: &mut Context<'_>) {
+        let Some(unknown) = &mut self.unknown else {
+            return;
+        };
+        if unknown.as_mut().poll(cx).is_pending() {
+            return;
+        }
+        self.unknown = None;
+        if !self.link.is_known() {
+            let (peer, seconds) = (self.link.peer, UNKNOWN.as_secs());
+            tracing::debug!(%peer, seconds, "A connection made no call with good credentials in time.");
+            self.token.cancel();
         }
     }
 
@@ -86,7 +115,7 @@ fn unless_cut<T>(
 }
 
 fn aborted() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the lab is being closed")
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was cut")
 }
 
 impl AsyncRead for Connection {
@@ -96,6 +125,7 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.look(cx);
         this.check()?;
         if let Some(rest) = this
             .preface
@@ -157,12 +187,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Link;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        TcpConnectInfo {
-            local_addr: self.io.get_ref().0.local_addr().ok(),
-            remote_addr: Some(self.peer),
-        }
+    fn connect_info(&self) -> Link {
+        self.link.clone()
     }
 }

@@ -3,6 +3,7 @@
 mod bounds;
 mod full_disk;
 mod idle;
+mod known;
 mod open;
 mod strangers;
 mod unfinished;
