@@ -1,0 +1,425 @@
+//! What all power switches do the same way; a device only says how it is told on and off.
+//!
+//! ```text
+//!   on ──> off long enough? ──> budget ──> turn at the device ──> Outlet::set ──> what it reports
+//!   off ───────────────────────────────> urgent turn ──────────^
+//! ```
+//!
+//! An `off` takes over: an `on` or `cycle` of the same outlet that still waits, repeats or talks to
+//! the device is broken off and answers CANCELLED, so that the last word is `off`.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{Stream, stream};
+use rigd_driver::{
+    Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError, Value,
+};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    AtLease, POWER_CLIENT, Reading, Switching,
+    budget::Budget,
+    device::{Device, Urgency},
+};
+
+/// Pause before the first repetition; each later one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Off time of a `cycle` that names none: what the client's own cycle takes.
+const CYCLE: f64 = 2.0;
+/// Longest off time that a caller of `cycle` may ask for.
+const MAX_CYCLE: f64 = 60.0;
+
+/// One outlet of a device, as its protocol sees it.
+///
+/// Every method is one conversation with the device. Turns, time limits, repetitions, budget and
+/// state are those of [`Switch`].
+pub trait Outlet: Send + Sync + Sized + 'static {
+    /// Short name for `type:`.
+    const TYPE: &'static str;
+    /// Class path of the client.
+    const CLIENT: &'static str = POWER_CLIENT;
+    /// What lease start and lease end do unless the configuration says otherwise.
+    const AT_LEASE: AtLease = AtLease::Keep;
+    /// Whether `read` is exported.
+    const READS: bool = true;
+    /// What `config:` holds.
+    type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
+
+    /// The settings that all switches share.
+    fn switching(config: &Self::Config) -> &Switching;
+
+    /// Checks what types cannot say.
+    fn check(config: &Self::Config) -> Result<(), ConfigError>;
+
+    /// Makes the outlet. Must not wait for hardware to appear.
+    fn open(
+        config: &Self::Config,
+        cx: &OpenCx,
+    ) -> impl Future<Output = Result<Self, OpenError>> + Send;
+
+    /// What its device is known by; all instances with the same one take turns.
+    fn address(&self) -> String;
+
+    /// How long a conversation may take, repetitions included.
+    fn limit(&self) -> Duration;
+
+    /// Whether [`set`](Self::set) may be repeated without harm when its answer is lost.
+    fn repeatable(&self, on: bool) -> bool {
+        let _ = on;
+        true
+    }
+
+    /// Switches. Gives the state that the device reports, if its answer tells one.
+    fn set(&self, on: bool) -> impl Future<Output = Result<Option<bool>, DriverError>> + Send;
+
+    /// The state as the device tells it; `None` when its protocol cannot.
+    fn get(&self) -> impl Future<Output = Result<Option<bool>, DriverError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
+    /// Measures.
+    fn read(&self) -> impl Future<Output = Result<Reading, DriverError>> + Send {
+        let text = format!("{} measures neither voltage nor current", Self::TYPE);
+        std::future::ready(Err(DriverError::Unimplemented(text)))
+    }
+
+    /// What a successful call returns.
+    fn done(on: bool) -> Value {
+        let _ = on;
+        Value::Null
+    }
+
+    /// The line in the log.
+    fn says(&self, on: bool) -> String {
+        format!("power {}", word(on))
+    }
+
+    /// What a failure means to the caller.
+    fn failed(&self, on: bool, error: DriverError) -> Result<(), DriverError> {
+        let _ = on;
+        Err(error)
+    }
+}
+
+/// Where a state comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    /// The device said so.
+    Device,
+    /// It was told so, and cannot be asked.
+    Commanded,
+    /// Nobody knows: it was never told, or the answer was lost.
+    Unknown,
+}
+
+/// The answer of `state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct State {
+    on: Option<bool>,
+    source: Source,
+}
+
+const UNKNOWN: State = State {
+    on: None,
+    source: Source::Unknown,
+};
+
+#[derive(Debug)]
+struct Record {
+    state: State,
+    /// When it went off last, as far as we know.
+    off_since: Option<Instant>,
+    budget: Budget,
+}
+
+/// A power switch over an [`Outlet`].
+#[derive(Debug)]
+pub struct Switch<O> {
+    outlet: O,
+    device: Arc<Device>,
+    min_off: Duration,
+    most: u32,
+    retries: u32,
+    lease: [AtLease; 2],
+    record: Mutex<Record>,
+    /// Counts the offs; whoever switches on gives up when it changes.
+    offs: watch::Sender<u64>,
+}
+
+impl<O: Outlet> Driver for Switch<O> {
+    const TYPE: &'static str = O::TYPE;
+    const CLIENT: &'static str = O::CLIENT;
+    const CATEGORY: &'static str = "power";
+    type Config = O::Config;
+
+    fn interface() -> Interface<Self> {
+        let interface = Interface::new()
+            .call("on", Mode::Exclusive, Self::on)
+            .call("off", Mode::Preempting, Self::off)
+            .call("cycle", Mode::Exclusive, Self::cycle)
+            .call("state", Mode::Shared, Self::state);
+        if O::READS {
+            interface.streaming("read", Self::read)
+        } else {
+            interface
+        }
+    }
+
+    fn check(config: &O::Config) -> Result<(), ConfigError> {
+        O::switching(config).check()?;
+        O::check(config)
+    }
+
+    async fn open(config: &O::Config, cx: &OpenCx) -> Result<Self, OpenError> {
+        let outlet = O::open(config, cx).await?;
+        let switching = O::switching(config);
+        let (start, end) = (switching.on_lease_start, switching.on_lease_end);
+        Ok(Self {
+            device: Device::at(&outlet.address()),
+            outlet,
+            min_off: switching.min_off(),
+            most: switching.max_switches_per_minute,
+            retries: switching.retries,
+            lease: [start, end].map(|at| at.unwrap_or(O::AT_LEASE)),
+            record: Mutex::new(Record {
+                state: UNKNOWN,
+                off_since: None,
+                budget: Budget::new(switching.max_switches_per_minute),
+            }),
+            offs: watch::Sender::new(0),
+        })
+    }
+
+    async fn lease_start(&self) -> Result<(), DriverError> {
+        self.at_lease(self.lease[0]).await
+    }
+
+    async fn lease_end(&self) -> Result<(), DriverError> {
+        self.at_lease(self.lease[1]).await
+    }
+
+    async fn close(&self) {
+        let switched = self.record().budget.total();
+        debug!("switched {switched} times since it was opened");
+    }
+}
+
+impl<O: Outlet> Switch<O> {
+    async fn on(self: Arc<Self>, _: Call) -> Result<Value, DriverError> {
+        let work = async {
+            self.afford(1)?;
+            self.switch(Urgency::Ordinary, true).await
+        };
+        self.unless_off(work).await?;
+        Ok(O::done(true))
+    }
+
+    async fn off(self: Arc<Self>, _: Call) -> Result<Value, DriverError> {
+        self.switch_off().await?;
+        Ok(O::done(false))
+    }
+
+    async fn cycle(self: Arc<Self>, _: Call, wait: Option<f64>) -> Result<Value, DriverError> {
+        let wait = wait.unwrap_or(CYCLE);
+        if !(0.0..=MAX_CYCLE).contains(&wait) {
+            return Err(DriverError::InvalidArgument(format!(
+                "cycle: {wait} is not within 0 to {MAX_CYCLE} seconds"
+            )));
+        }
+        let pause = Duration::from_secs_f64(wait);
+        let work = async {
+            // Both at once: a budget that ends in between would leave the board off.
+            self.afford(2)?;
+            self.switch(Urgency::Ordinary, false).await?;
+            sleep(pause).await;
+            self.switch(Urgency::Ordinary, true).await
+        };
+        self.unless_off(work).await?;
+        Ok(O::done(true))
+    }
+
+    async fn state(self: Arc<Self>, _: Call) -> Result<Value, DriverError> {
+        let told = self.converse(|| self.outlet.get()).await?;
+        let mut record = self.record();
+        if let Some(on) = told {
+            record.state = State {
+                on: Some(on),
+                source: Source::Device,
+            };
+        }
+        serde_json::to_value(record.state).map_err(|e| DriverError::Unknown(e.to_string()))
+    }
+
+    fn read(self: Arc<Self>, _: Call) -> impl Stream<Item = Result<Reading, DriverError>> {
+        stream::once(async move { self.converse(|| self.outlet.read()).await })
+    }
+
+    async fn at_lease(&self, at: AtLease) -> Result<(), DriverError> {
+        match at {
+            AtLease::Keep => Ok(()),
+            AtLease::Off => self.switch_off().await,
+            AtLease::On => {
+                self.record().budget.count();
+                self.switch(Urgency::Ordinary, true).await
+            }
+        }
+    }
+
+    async fn switch_off(&self) -> Result<(), DriverError> {
+        self.offs.send_modify(|count| *count += 1);
+        self.record().budget.count();
+        self.switch(Urgency::Urgent, false).await
+    }
+
+    /// Until it is done, or an `off` comes.
+    async fn unless_off(
+        &self,
+        work: impl Future<Output = Result<(), DriverError>>,
+    ) -> Result<(), DriverError> {
+        let mut offs = self.offs.subscribe();
+        // cancel-safe: work that is broken off is dropped for good; the `off` that comes next sets
+        // the state, whatever became of the request.
+        tokio::select! {
+            biased;
+            _ = offs.changed() => Err(DriverError::Cancelled("an off took over".into())),
+            done = work => done,
+        }
+    }
+
+    fn afford(&self, count: usize) -> Result<(), DriverError> {
+        self.record().budget.take(count).map_err(|wait| {
+            DriverError::Exhausted(format!(
+                "actuation budget: {} switches a minute are used up; the next is possible in {} s \
+                 (`switching.maxSwitchesPerMinute`)",
+                self.most,
+                wait.as_secs_f64().ceil()
+            ))
+        })
+    }
+
+    async fn switch(&self, urgency: Urgency, on: bool) -> Result<(), DriverError> {
+        info!("{}", self.outlet.says(on));
+        match self.try_switch(urgency, on).await {
+            Ok(()) => Ok(()),
+            Err(error) => self.outlet.failed(on, error),
+        }
+    }
+
+    async fn try_switch(&self, urgency: Urgency, on: bool) -> Result<(), DriverError> {
+        let repeatable = self.outlet.repeatable(on);
+        let mut left = if repeatable { self.retries } else { 0 };
+        let mut pause = FIRST_PAUSE;
+        let mut end = None;
+        loop {
+            let turn = self.device.turn(urgency).await?;
+            if let Some(rest) = self.must_stay_off(on) {
+                // Others may use the device meanwhile.
+                drop(turn);
+                sleep(rest).await;
+                continue;
+            }
+            let end = *end.get_or_insert_with(|| Instant::now() + self.outlet.limit());
+            self.begin(on);
+            let outcome = self.limited(end, self.outlet.set(on)).await;
+            drop(turn);
+            match outcome {
+                Ok(told) => return self.finish(on, told),
+                Err(error) if left > 0 && transient(&error) && Instant::now() + pause < end => {
+                    warn!("{error}; tried again in {} ms", pause.as_millis());
+                    left -= 1;
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A question to the device, in its turn and within its time.
+    async fn converse<T, W>(&self, ask: impl FnOnce() -> W) -> Result<T, DriverError>
+    where
+        W: Future<Output = Result<T, DriverError>>,
+    {
+        let _turn = self.device.turn(Urgency::Ordinary).await?;
+        let end = Instant::now() + self.outlet.limit();
+        self.limited(end, ask()).await
+    }
+
+    async fn limited<T>(
+        &self,
+        end: Instant,
+        work: impl Future<Output = Result<T, DriverError>>,
+    ) -> Result<T, DriverError> {
+        let done = timeout_at(end, work).await;
+        done.unwrap_or_else(|_| {
+            Err(DriverError::Timeout(format!(
+                "no answer from {} within {} s; is the device on, and its address right?",
+                self.device.address(),
+                self.outlet.limit().as_secs_f64()
+            )))
+        })
+    }
+
+    fn must_stay_off(&self, on: bool) -> Option<Duration> {
+        let since = self.record().off_since.filter(|_| on)?;
+        let rest = self.min_off.checked_sub(since.elapsed())?;
+        (!rest.is_zero()).then_some(rest)
+    }
+
+    /// The request goes out now: until its answer is there nobody knows.
+    fn begin(&self, on: bool) {
+        let mut record = self.record();
+        record.state = UNKNOWN;
+        if !on {
+            record.off_since = Some(Instant::now());
+        }
+    }
+
+    fn finish(&self, on: bool, told: Option<bool>) -> Result<(), DriverError> {
+        let mut record = self.record();
+        record.state = State {
+            on: Some(told.unwrap_or(on)),
+            source: match told {
+                Some(_) => Source::Device,
+                None => Source::Commanded,
+            },
+        };
+        if !on {
+            record.off_since = Some(Instant::now());
+        }
+        if told.is_some_and(|told| told != on) {
+            return Err(DriverError::Device(format!(
+                "{} was told to switch {} and reports that it is {}",
+                self.device.address(),
+                word(on),
+                word(!on)
+            )));
+        }
+        Ok(())
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether it may work a moment later.
+fn transient(error: &DriverError) -> bool {
+    matches!(error, DriverError::Unavailable(_) | DriverError::Timeout(_))
+}
+
+/// `on` or `off`.
+pub(crate) fn word(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
