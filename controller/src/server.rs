@@ -197,6 +197,13 @@ async fn renew(certs: Arc<Certs>) {
         match refreshed {
             Ok(Ok(Refreshed::Same)) => {}
             Ok(Ok(Refreshed::Renewed)) => tracing::info!("The lab's certificate is a new one."),
+            Ok(Ok(Refreshed::Distrusted)) => {
+                tracing::warn!(
+                    "The lab's certificate is a new one, and what clients and exporters trust did not \
+                     sign it: they cannot connect until they have new configuration files, or a \
+                     certificate of the same authority is given."
+                );
+            }
             Ok(Err(error)) => {
                 tracing::error!(%error, "The lab's certificate cannot be renewed; the old one stays.");
             }

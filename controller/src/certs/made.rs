@@ -74,14 +74,11 @@ impl Made {
             && let Ok(key) = pair((&path, &text), (&path, &text))
             && super::certificates(&ca).is_ok_and(|ca| key.cert.last() == ca.first())
         {
-            return Ok(Material { key, ca });
+            return Ok(Material::new(key, ca));
         }
         let text = self.leaf(&ca, &signer, ends, now)?;
         write(&path, &text)?;
-        Ok(Material {
-            key: pair((&path, &text), (&path, &text))?,
-            ca,
-        })
+        Ok(Material::new(pair((&path, &text), (&path, &text))?, ca))
     }
 
     /// The authority in PEM, what signs for it, and when it ends.

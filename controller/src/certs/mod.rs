@@ -10,6 +10,7 @@
 
 mod made;
 mod resolver;
+mod trust;
 
 use std::{
     fmt,
@@ -99,19 +100,28 @@ pub enum Refreshed {
     Same,
     /// Handshakes from now on have a new one.
     Renewed,
+    /// So they have, and what clients were to trust until now did not sign it: they need what
+    /// [`Certs::ca_pem`] gives now.
+    Distrusted,
 }
 
 /// The certificate in use.
 pub struct Certs {
     source: Source,
     resolver: Arc<Resolver>,
-    ca: String,
 }
 
 /// Key and chain as read, and what clients are to trust.
 struct Material {
-    key: CertifiedKey,
+    key: Arc<CertifiedKey>,
     ca: String,
+}
+
+impl Material {
+    fn new(key: CertifiedKey, ca: String) -> Self {
+        let key = Arc::new(key);
+        Self { key, ca }
+    }
 }
 
 impl Certs {
@@ -121,13 +131,8 @@ impl Certs {
     /// Files that cannot be read or written, or that do not fit each other; names that are none; an
     /// authority that has ended.
     pub fn open(source: Source, now: SystemTime) -> Result<Self, CertError> {
-        let material = source.material(now)?;
-        let resolver = Arc::new(Resolver::new(material.key));
-        Ok(Self {
-            source,
-            resolver,
-            ca: material.ca,
-        })
+        let resolver = Arc::new(Resolver::new(source.material(now)?));
+        Ok(Self { source, resolver })
     }
 
     /// Renews the certificate when it is time, and takes what is new into use. After an error the one
@@ -136,7 +141,15 @@ impl Certs {
     /// # Errors
     /// As [`Certs::open`].
     pub fn refresh(&self, now: SystemTime) -> Result<Refreshed, CertError> {
-        Ok(self.resolver.swap(self.source.material(now)?.key))
+        let before = self.resolver.swap(self.source.material(now)?);
+        let current = self.resolver.current();
+        if current.key.cert == before.key.cert {
+            return Ok(Refreshed::Same);
+        }
+        Ok(match trust::signed(&before.ca, &current.key.cert, now) {
+            true => Refreshed::Renewed,
+            false => Refreshed::Distrusted,
+        })
     }
 
     /// For the port: HTTP/2 only, whose clients check the certificate and show none.
@@ -154,14 +167,34 @@ impl Certs {
         Ok(Arc::new(config))
     }
 
-    /// What clients are to trust, in PEM.
-    pub fn ca_pem(&self) -> &str {
-        &self.ca
+    /// What clients are to trust, in PEM: that which goes with the certificate in use.
+    pub fn ca_pem(&self) -> String {
+        self.resolver.current().ca.clone()
     }
 
     /// The same for `tls.ca` of configuration files.
     pub fn ca_base64(&self) -> String {
-        STANDARD.encode(&self.ca)
+        STANDARD.encode(&self.resolver.current().ca)
+    }
+
+    /// Whether the certificate in use is for that host name or address (of IPv6, without brackets), as
+    /// clients check it.
+    pub fn covers(&self, host: &str) -> bool {
+        let current = self.resolver.current();
+        let leaf = current.key.cert.first();
+        leaf.is_some_and(|leaf| trust::covers(leaf, host))
+    }
+
+    /// The host names and addresses that the certificate in use is for, as far as they can be told: for
+    /// people.
+    pub fn names(&self) -> Vec<String> {
+        let current = self.resolver.current();
+        current
+            .key
+            .cert
+            .first()
+            .map(trust::names)
+            .unwrap_or_default()
     }
 }
 
@@ -201,7 +234,7 @@ impl Source {
                     Some(path) => read_certificates(path)?,
                     None => chain,
                 };
-                Ok(Material { key: pair, ca })
+                Ok(Material::new(pair, ca))
             }
         }
     }

@@ -10,34 +10,30 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::Refreshed;
+use super::Material;
 
-/// Whatever name the client asks for: one port, one certificate.
-pub(super) struct Resolver(RwLock<Arc<CertifiedKey>>);
+/// Whatever name the client asks for: one port, one certificate. With it, what clients are to trust.
+pub(super) struct Resolver(RwLock<Arc<Material>>);
 
 impl Resolver {
-    pub(super) fn new(key: CertifiedKey) -> Self {
-        Self(RwLock::new(Arc::new(key)))
+    pub(super) fn new(material: Material) -> Self {
+        Self(RwLock::new(Arc::new(material)))
     }
 
-    /// Takes another one, when it is one.
-    pub(super) fn swap(&self, key: CertifiedKey) -> Refreshed {
+    /// Takes another one, and gives that of before.
+    pub(super) fn swap(&self, material: Material) -> Arc<Material> {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if current.cert == key.cert {
-            return Refreshed::Same;
-        }
-        *current = Arc::new(key);
-        Refreshed::Renewed
+        std::mem::replace(&mut *current, Arc::new(material))
     }
 
-    pub(super) fn current(&self) -> Arc<CertifiedKey> {
+    pub(super) fn current(&self) -> Arc<Material> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current())
+        Some(Arc::clone(&self.current().key))
     }
 }
 

@@ -44,7 +44,7 @@ fn takes(certs: &Certs, ca: &str, name: &str, now: SystemTime) -> Result<(), rus
     let chain = certs.resolver.current();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap());
-    let (leaf, rest) = chain.cert.split_first().unwrap();
+    let (leaf, rest) = chain.key.cert.split_first().unwrap();
     verifier
         .unwrap()
         .verify_server_cert(leaf, rest, &name, &[], now)
@@ -52,7 +52,7 @@ fn takes(certs: &Certs, ca: &str, name: &str, now: SystemTime) -> Result<(), rus
 }
 
 fn leaf(certs: &Certs) -> Vec<u8> {
-    certs.resolver.current().cert[0].to_vec()
+    certs.resolver.current().key.cert[0].to_vec()
 }
 
 #[test]
@@ -71,12 +71,25 @@ fn clients_that_trust_the_authority_take_every_name_of_the_host() {
         host.trim(),
     ];
     for name in names {
-        takes(&certs, certs.ca_pem(), name, now()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        takes(&certs, &certs.ca_pem(), name, now()).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
-    takes(&certs, certs.ca_pem(), "other.example", now()).unwrap_err();
+    takes(&certs, &certs.ca_pem(), "other.example", now()).unwrap_err();
+    for name in names {
+        assert!(certs.covers(name), "{name}");
+    }
+    for name in ["other.example", "", "a b", "[::1]", "192.0.2.8"] {
+        assert!(!certs.covers(name), "{name}");
+    }
+    for name in ["localhost", "lab.example", "192.0.2.7"] {
+        assert!(
+            certs.names().iter().any(|one| one == name),
+            "{:?}",
+            certs.names()
+        );
+    }
     let elsewhere = tempfile::tempdir().unwrap();
     let other = open(elsewhere.path(), &[], now());
-    takes(&certs, other.ca_pem(), "localhost", now()).unwrap_err();
+    takes(&certs, &other.ca_pem(), "localhost", now()).unwrap_err();
     for file in ["ca.pem", "ca-key.pem", "server.pem"] {
         let mode = std::fs::metadata(dir.path().join(file))
             .unwrap()
@@ -92,7 +105,7 @@ fn clients_that_trust_the_authority_take_every_name_of_the_host() {
 fn the_certificate_stays_until_a_third_of_its_life_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let certs = open(dir.path(), &[], now());
-    let (first, ca) = (leaf(&certs), certs.ca_pem().to_owned());
+    let (first, ca) = (leaf(&certs), certs.ca_pem());
     assert_eq!(certs.refresh(now() + 240 * DAY).unwrap(), Refreshed::Same);
     assert_eq!(
         leaf(&open(dir.path(), &[], now() + 240 * DAY)),
@@ -125,8 +138,8 @@ fn other_names_make_another_certificate_of_the_same_authority() {
     assert_eq!(leaf(&first), leaf(&same));
     let other = open(dir.path(), &["c.example"], now());
     assert_eq!(first.ca_pem(), other.ca_pem());
-    takes(&other, first.ca_pem(), "c.example", now()).unwrap();
-    takes(&other, first.ca_pem(), "a.example", now()).unwrap_err();
+    takes(&other, &first.ca_pem(), "c.example", now()).unwrap();
+    takes(&other, &first.ca_pem(), "a.example", now()).unwrap_err();
     for name in ["", "a b", "ctl:8082", "https://ctl", "ä.example"] {
         let error = Certs::open(source(dir.path(), &[name]), now()).unwrap_err();
         assert_eq!(
@@ -155,7 +168,7 @@ fn what_to_trust_is_known_without_a_port() {
 #[test]
 fn the_authority_lasts_ten_years_and_its_end_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let ca = open(dir.path(), &[], now()).ca_pem().to_owned();
+    let ca = open(dir.path(), &[], now()).ca_pem();
     let late = now() + 3600 * DAY;
     let certs = open(dir.path(), &[], late);
     assert_eq!(certs.ca_pem(), ca);
@@ -178,7 +191,7 @@ fn the_authority_lasts_ten_years_and_its_end_is_told() {
 fn a_host_that_does_not_know_the_time_makes_what_is_good_later() {
     let dir = tempfile::tempdir().unwrap();
     let certs = open(dir.path(), &[], UNIX_EPOCH);
-    let ca = certs.ca_pem().to_owned();
+    let ca = certs.ca_pem();
     takes(
         &certs,
         &ca,
@@ -192,7 +205,7 @@ fn a_host_that_does_not_know_the_time_makes_what_is_good_later() {
     let dir = tempfile::tempdir().unwrap();
     let certs = open(dir.path(), &[], now() + 20_000 * DAY);
     assert_eq!(certs.refresh(now()).unwrap(), Refreshed::Renewed);
-    takes(&certs, certs.ca_pem(), "localhost", now()).unwrap();
+    takes(&certs, &certs.ca_pem(), "localhost", now()).unwrap();
 }
 
 #[test]
@@ -208,7 +221,7 @@ fn files_that_are_lost_or_do_not_fit_are_told_and_a_bad_certificate_is_made_agai
         std::fs::write(file("server.pem"), bad).unwrap();
         takes(
             &open(dir.path(), &[], now()),
-            first.ca_pem(),
+            &first.ca_pem(),
             "localhost",
             now(),
         )
@@ -232,7 +245,7 @@ fn files_that_are_lost_or_do_not_fit_are_told_and_a_bad_certificate_is_made_agai
     std::fs::write(file("ca-key.pem"), key).unwrap();
     std::fs::remove_file(file("ca.pem")).unwrap();
     let again = open(dir.path(), &[], now());
-    takes(&again, again.ca_pem(), "localhost", now()).unwrap();
+    takes(&again, &again.ca_pem(), "localhost", now()).unwrap();
 }
 
 #[test]
@@ -261,11 +274,16 @@ fn certificates_of_the_site_are_used_and_read_again() {
     );
     let first = leaf(&certs);
     assert_eq!(certs.refresh(now()).unwrap(), Refreshed::Same);
-    let first_key = std::fs::read(file("a.key")).unwrap();
+    let (first_key, first_ca) = (std::fs::read(file("a.key")).unwrap(), certs.ca_pem());
     write("a");
-    assert_eq!(certs.refresh(now()).unwrap(), Refreshed::Renewed);
+    // What clients have does not go with it any more.
+    assert_eq!(certs.refresh(now()).unwrap(), Refreshed::Distrusted);
     let second = leaf(&certs);
     assert_ne!(second, first);
+    takes(&certs, &first_ca, "ctl.example", now()).unwrap_err();
+    takes(&certs, &certs.ca_pem(), "ctl.example", now()).unwrap();
+    let ca = STANDARD.encode(std::fs::read(file("a.pem")).unwrap());
+    assert_eq!(certs.ca_base64(), ca);
 
     std::fs::write(file("a.key"), first_key).unwrap();
     let error = certs.refresh(now()).unwrap_err().to_string();
@@ -335,10 +353,10 @@ fn the_port_speaks_http2_only_and_takes_a_renewal_without_a_restart() {
     let now = SystemTime::now();
     let certs = open(dir.path(), &[], now - 250 * DAY);
     let config = certs.server_config().unwrap();
-    let (alpn, seen) = handshake(&config, certs.ca_pem(), &["http/1.1", "h2"]).unwrap();
+    let (alpn, seen) = handshake(&config, &certs.ca_pem(), &["http/1.1", "h2"]).unwrap();
     assert_eq!((alpn.as_deref(), seen), (Some(&b"h2"[..]), leaf(&certs)));
-    handshake(&config, certs.ca_pem(), &["http/1.1"]).unwrap_err();
+    handshake(&config, &certs.ca_pem(), &["http/1.1"]).unwrap_err();
     assert_eq!(certs.refresh(now).unwrap(), Refreshed::Renewed);
-    let (_, seen) = handshake(&config, certs.ca_pem(), &["h2"]).unwrap();
+    let (_, seen) = handshake(&config, &certs.ca_pem(), &["h2"]).unwrap();
     assert_eq!(seen, leaf(&certs));
 }
