@@ -7,14 +7,19 @@
 //! ```
 //!
 //! The world in memory is ahead of the disk by what is being written; nobody gets an answer that
-//! says "done" before it is there. A timer takes the step that is due when nothing happens.
+//! says "done" before it is there. Nothing changes without a place in the store's queue, and nothing
+//! any more after a write that failed: what memory has then may not be on the disk, so that the lab
+//! must end and begin anew from there. A timer takes the step that is due when nothing happens.
 
 mod due;
+mod gate;
 mod holdings;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -24,17 +29,22 @@ use tokio::{
 use tonic::Status;
 
 use crate::{
-    auth::{Keys, Token, Tokens},
-    model::{Exporter, Presence, World},
-    router::{Cut, Pass, Passes, Router, RouterLimits},
+    auth::{Keys, Tokens},
+    model::{Exporter, World},
+    router::{Cut, Router, RouterLimits},
     schedule::{self, Settings, What},
-    store::{self, Retention, Store},
+    store::{self, Batch, Change, Retention, Store, StoreError},
 };
 
 pub use holdings::Holding;
 pub(crate) use holdings::serving;
 
+use gate::Gate;
 use holdings::Holdings;
+
+/// When a step is tried again for which the store's queue had no room: a disk that works writes a
+/// part of it within this.
+const AGAIN_IN: Duration = Duration::from_millis(200);
 
 /// The owner of a lab. Clones are the same one.
 #[derive(Clone)]
@@ -107,8 +117,14 @@ impl Engine {
     }
 
     /// Why no change is kept any more, if that is so.
-    pub fn poisoned(&self) -> Option<store::StoreError> {
+    pub fn poisoned(&self) -> Option<StoreError> {
         self.0.store.poisoned()
+    }
+
+    /// Ends when no change is kept any more, with the reason: what is known here may not be on the
+    /// disk then, and whoever serves it must end. Cancel-safe.
+    pub fn failed(&self) -> impl Future<Output = StoreError> + Send + use<> {
+        self.0.store.failed()
     }
 
     /// Looks at the lab as it is now. Must not take long: everybody waits.
@@ -120,27 +136,30 @@ impl Engine {
     /// dropping the future takes nothing back.
     ///
     /// # Errors
-    /// What `plan` refuses, with nothing changed; INTERNAL when it cannot be kept.
+    /// What `plan` refuses, RESOURCE_EXHAUSTED when too much waits for the disk already, INTERNAL when
+    /// nothing is kept any more or this cannot be: with nothing changed. INTERNAL also when it could
+    /// not be written: [`Engine::failed`] ends then.
     pub async fn change<R>(
         &self,
-        plan: impl FnOnce(&World, SystemTime) -> Result<(R, Vec<store::Change>), Status>,
+        plan: impl FnOnce(&World, SystemTime) -> Result<(R, Vec<Change>), Status>,
     ) -> Result<R, Status> {
         let (result, commit) = {
             let mut state = self.state();
+            let mut batch = self.0.store.begin().map_err(not_kept)?;
             let now = SystemTime::now();
-            let (result, mut changes) = plan(&state.world, now)?;
+            let (result, changes) = plan(&state.world, now)?;
             for change in &changes {
-                change.clone().apply(&mut state.world);
+                batch.put(change).map_err(not_kept)?;
             }
-            self.cut_ended(&changes);
+            self.apply(&mut state, &changes);
             let follows = self.settle(&mut state, now);
             for change in &changes {
-                if let store::Change::Exporter(name, None) = change {
+                if let Change::Exporter(name, None) = change {
                     state.holdings.forget(name);
                 }
             }
-            changes.extend(follows);
-            (result, self.0.store.commit(changes))
+            self.add(&mut batch, &follows);
+            (result, batch.commit())
         };
         commit.await.map_err(not_kept)?;
         Ok(result)
@@ -198,18 +217,55 @@ impl Engine {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A step whose changes nobody waits for.
+    /// What was decided becomes so.
+    fn apply(&self, state: &mut State, changes: &[Change]) {
+        for change in changes {
+            change.clone().apply(&mut state.world);
+        }
+        self.cut_ended(changes);
+    }
+
+    /// A step whose changes nobody waits for; a later one when they could not be kept now.
     fn step(&self, state: &mut State, now: SystemTime) {
-        let changes = self.settle(state, now);
-        self.keep(changes);
+        match self.0.store.begin() {
+            Ok(batch) => {
+                let changes = self.settle(state, now);
+                self.keep(batch, &changes);
+            }
+            Err(error) => {
+                Self::postpone(state, &error, now);
+                self.0.timer.notify_one();
+            }
+        }
+    }
+
+    /// There is no step now; false when there will be none at all.
+    fn postpone(state: &mut State, error: &StoreError, now: SystemTime) -> bool {
+        tracing::debug!(%error, "No leases begin or end for now.");
+        // What led to the step has happened all the same.
+        state.version.send_modify(|version| *version += 1);
+        state.wake = now.checked_add(AGAIN_IN);
+        matches!(error, StoreError::Overloaded)
+    }
+
+    /// Adds what has happened already.
+    fn add(&self, batch: &mut Batch<'_>, changes: &[Change]) {
+        for change in changes {
+            if let Err(error) = batch.put(change) {
+                // A clock before 1970 at the most; but the disk must not be left behind.
+                tracing::error!(%error, "What became of a lease cannot be kept.");
+                self.0.store.poison(&error);
+            }
+        }
     }
 
     /// Keeps changes for which nobody waits.
-    fn keep(&self, changes: Vec<store::Change>) {
+    fn keep(&self, mut batch: Batch<'_>, changes: &[Change]) {
         if changes.is_empty() {
             return;
         }
-        let commit = self.0.store.commit(changes);
+        self.add(&mut batch, changes);
+        let commit = batch.commit();
         // Streams that end with their runtime come here too; what is queued is written all the same.
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -222,7 +278,7 @@ impl Engine {
     }
 
     /// What follows from a change: leases begin and end, and who is concerned is told.
-    fn settle(&self, state: &mut State, now: SystemTime) -> Vec<store::Change> {
+    fn settle(&self, state: &mut State, now: SystemTime) -> Vec<Change> {
         let outcome = schedule::step(&mut state.world, &self.0.settings, now);
         let mut changes = Vec::new();
         for change in outcome.changed {
@@ -240,7 +296,7 @@ impl Engine {
                 What::Begun => {}
             }
             let lease = state.world.leases.get(&change.lease).cloned();
-            changes.push(store::Change::Lease(change.lease, lease));
+            changes.push(Change::Lease(change.lease, lease));
         }
         let State {
             world, holdings, ..
@@ -256,9 +312,9 @@ impl Engine {
 
     /// Leases that somebody ended, or that are gone: their streams end. Those that end by themselves
     /// are the schedule's.
-    fn cut_ended(&self, changes: &[store::Change]) {
+    fn cut_ended(&self, changes: &[Change]) {
         for change in changes {
-            if let store::Change::Lease(name, lease) = change
+            if let Change::Lease(name, lease) = change
                 && lease.as_ref().is_none_or(|lease| lease.over.is_some())
             {
                 self.0.router.cut(name, Cut::Ended);
@@ -298,63 +354,13 @@ pub enum EngineError {
     Keys(#[from] crate::auth::KeyError),
 }
 
-fn not_kept(error: store::StoreError) -> Status {
+fn not_kept(error: StoreError) -> Status {
+    if matches!(error, StoreError::Overloaded) {
+        tracing::warn!("A change is refused: too many wait to be written to the disk.");
+        return Status::resource_exhausted(
+            "too many changes wait to be written to the controller's disk: try again later",
+        );
+    }
     tracing::error!(%error, "A change cannot be kept.");
     Status::internal("the controller cannot keep its state; its log has the reason")
-}
-
-/// Lets into the router what a lease of this moment allows.
-struct Gate(Weak<Inner>);
-
-impl Passes for Gate {
-    fn admit(&self, token: &Token) -> Result<Pass, Status> {
-        let over = || Status::unauthenticated("invalid jwt token");
-        let engine = Engine(self.0.upgrade().ok_or_else(over)?);
-        let claim = engine.tokens().verify_stream(token, SystemTime::now())?;
-        let live = engine.read(|world| {
-            let lease = world.leases.get(&claim.lease);
-            let lease = lease.filter(|lease| lease.over.is_none());
-            lease.and_then(|lease| Some(lease.held.as_ref()?.epoch == claim.epoch))
-        });
-        match live {
-            Some(true) => Ok(Pass {
-                stream: claim.stream.to_string(),
-                lease: claim.lease,
-                epoch: claim.epoch,
-            }),
-            _ => Err(over()),
-        }
-    }
-
-    fn joined(&self, pass: &Pass) {
-        self.tunnel(pass, Presence::tunnel_opened);
-    }
-
-    fn parted(&self, pass: &Pass) {
-        self.tunnel(pass, Presence::tunnel_closed);
-    }
-}
-
-impl Gate {
-    /// Counts a tunnel of the exporter that serves the lease, unless it serves another one by now.
-    fn tunnel(&self, pass: &Pass, count: impl FnOnce(&mut Presence, SystemTime)) {
-        let Some(engine) = self.0.upgrade().map(Engine) else {
-            return;
-        };
-        let mut state = engine.state();
-        let now = SystemTime::now();
-        let World {
-            leases, exporters, ..
-        } = &mut state.world;
-        let lease = leases.get(&pass.lease).filter(|lease| lease.over.is_none());
-        let held = lease.and_then(|lease| lease.held.as_ref());
-        let Some(exporter) = held.and_then(|held| exporters.get_mut(&held.exporter)) else {
-            return;
-        };
-        count(&mut exporter.presence, now);
-        // Nothing else follows from tunnels.
-        if engine.0.settings.idle.is_some() {
-            engine.step(&mut state, now);
-        }
-    }
 }

@@ -22,35 +22,45 @@ const TRIM_EVERY: Duration = Duration::from_secs(10 * 60);
 
 impl Engine {
     /// Takes the steps that are due by time alone, and forgets what ended long ago, until it is
-    /// dropped.
+    /// dropped or nothing is kept any more.
     pub async fn run(&self) {
         self.run_keeping(Retention::default()).await;
     }
 
     async fn run_keeping(&self, retention: Retention) {
         let mut trimmed: Option<Instant> = None;
+        // The first step is due at once: nobody knows when the one before was.
+        let mut due = true;
         loop {
             let wake = {
                 let mut state = self.state();
-                let now = SystemTime::now();
-                let mut changes = Vec::new();
-                let due = trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY);
-                if due || far_over(&state.world, retention) {
-                    trimmed = Some(Instant::now());
-                    changes = store::trim(&state.world, retention, now);
-                    for change in &changes {
-                        change.clone().apply(&mut state.world);
+                let trim = trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY)
+                    || far_over(&state.world, retention);
+                if due || trim {
+                    let now = SystemTime::now();
+                    match self.0.store.begin() {
+                        Ok(batch) => {
+                            let mut changes = Vec::new();
+                            if trim {
+                                trimmed = Some(Instant::now());
+                                changes = store::trim(&state.world, retention, now);
+                                self.apply(&mut state, &changes);
+                            }
+                            changes.extend(self.settle(&mut state, now));
+                            self.keep(batch, &changes);
+                        }
+                        Err(error) if !Self::postpone(&mut state, &error, now) => return,
+                        Err(_) => {}
                     }
                 }
-                changes.extend(self.settle(&mut state, now));
-                self.keep(changes);
                 state.wake
             };
             // cancel-safe: both only wait.
-            tokio::select! {
-                () = tokio::time::sleep(pause(wake, SystemTime::now())) => {}
-                () = self.0.timer.notified() => {}
-            }
+            due = tokio::select! {
+                () = tokio::time::sleep(pause(wake, SystemTime::now())) => true,
+                // Somebody else took the step: there is only another time to wait for.
+                () = self.0.timer.notified() => false,
+            };
         }
     }
 }

@@ -29,7 +29,7 @@ use redb::Database;
 pub use change::Change;
 pub use dump::{Dump, import};
 pub use trim::{Retention, trim};
-pub use writer::{Commit, MAX_QUEUE};
+pub use writer::{Batch, Commit, MAX_QUEUE};
 
 use crate::{
     auth::{KeyError, Keys},
@@ -186,6 +186,14 @@ impl Store {
         rows::read(&self.database).map_err(|what| what.at(&self.path))
     }
 
+    /// Takes a place in the queue before it is known what will be in it.
+    ///
+    /// # Errors
+    /// A write failed before, or the queue is full.
+    pub fn begin(&self) -> Result<Batch<'_>, StoreError> {
+        self.writer.begin()
+    }
+
     /// Takes changes that belong together: all of them are kept, or none. They are queued when this
     /// returns, in the order of the calls; the future ends when they are on the disk.
     ///
@@ -203,18 +211,36 @@ impl Store {
     }
 
     /// How many more commits the queue takes before it answers [`StoreError::Overloaded`].
-    pub fn room(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
         self.writer.room()
     }
 
     /// How often the file was synced: fewer times than there were commits, under load.
-    pub fn syncs(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn syncs(&self) -> u64 {
         self.writer.syncs()
     }
 
     /// Why no changes are taken any more, if that is so.
     pub fn poisoned(&self) -> Option<StoreError> {
         self.writer.poisoned()
+    }
+
+    /// Takes no changes from now on, as after a failed write.
+    pub(crate) fn poison(&self, why: &StoreError) {
+        self.writer.poison(why);
+    }
+
+    /// Ends when no changes are taken any more, with the reason. Cancel-safe.
+    pub fn failed(&self) -> impl Future<Output = StoreError> + Send + use<> {
+        self.writer.failed()
+    }
+
+    /// Holds the writer up until it is dropped.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> redb::WriteTransaction {
+        self.database.begin_write().expect("a transaction")
     }
 }
 

@@ -4,16 +4,14 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     thread::JoinHandle,
 };
 
 use redb::Database;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Change, StoreError,
@@ -45,7 +43,21 @@ pub(super) struct Writer {
 struct Shared {
     /// Why the first failed write failed.
     poison: OnceLock<Arc<str>>,
-    syncs: AtomicU64,
+    /// Cancelled after there is one.
+    poisoned: CancellationToken,
+    #[cfg(test)]
+    syncs: std::sync::atomic::AtomicU64,
+}
+
+/// Changes that belong together, and their place in the queue. Dropping it gives the place back, and
+/// nothing of it is kept.
+#[derive(Debug)]
+#[must_use = "nothing of it is kept before it is committed"]
+pub struct Batch<'a> {
+    place: mpsc::Permit<'a, Request>,
+    shared: Arc<Shared>,
+    rows: Vec<Row>,
+    number: Option<u64>,
 }
 
 /// Ends when the changes are on the disk, or cannot get there.
@@ -74,46 +86,84 @@ impl Writer {
         })
     }
 
-    pub(super) fn commit(&self, changes: &[Change]) -> Commit {
-        Commit(match self.enqueue(changes) {
-            Ok(answer) => State::Queued(answer, Arc::clone(&self.shared)),
-            Err(error) => State::Refused(error),
+    pub(super) fn begin(&self) -> Result<Batch<'_>, StoreError> {
+        if let Some(error) = self.poisoned() {
+            return Err(error);
+        }
+        let queue = self.queue.as_ref().ok_or_else(|| self.shared.ended())?;
+        let place = queue.try_reserve().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => StoreError::Overloaded,
+            mpsc::error::TrySendError::Closed(()) => self.shared.ended(),
+        })?;
+        Ok(Batch {
+            place,
+            shared: Arc::clone(&self.shared),
+            rows: Vec::new(),
+            number: None,
         })
     }
 
+    pub(super) fn commit(&self, changes: &[Change]) -> Commit {
+        let batch = self.begin().and_then(|mut batch| {
+            changes.iter().try_for_each(|change| batch.put(change))?;
+            Ok(batch)
+        });
+        match batch {
+            Ok(batch) => batch.commit(),
+            Err(error) => Commit(State::Refused(error)),
+        }
+    }
+
+    #[cfg(test)]
     pub(super) fn room(&self) -> usize {
         self.queue.as_ref().map_or(0, mpsc::Sender::capacity)
     }
 
+    #[cfg(test)]
     pub(super) fn syncs(&self) -> u64 {
-        self.shared.syncs.load(Ordering::Relaxed)
+        self.shared
+            .syncs
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     pub(super) fn poisoned(&self) -> Option<StoreError> {
         self.shared.poison.get().cloned().map(StoreError::Poisoned)
     }
 
-    fn enqueue(
-        &self,
-        changes: &[Change],
-    ) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
-        if let Some(error) = self.poisoned() {
-            return Err(error);
+    pub(super) fn poison(&self, why: &StoreError) {
+        self.shared.poison(why.to_string().into());
+    }
+
+    pub(super) fn failed(&self) -> impl Future<Output = StoreError> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            shared.poisoned.cancelled().await;
+            shared.ended()
         }
-        // Here and not in the thread: an object that cannot be kept is its own caller's affair.
-        let rows = changes.iter().map(Change::row).collect::<Result<_, _>>()?;
-        let number = changes.iter().filter_map(Change::number).max();
+    }
+}
+
+impl Batch<'_> {
+    /// Adds a change.
+    ///
+    /// # Errors
+    /// It cannot be put into words: the batch is as before.
+    // Here and not in the thread: an object that cannot be kept is its own caller's affair.
+    pub fn put(&mut self, change: &Change) -> Result<(), StoreError> {
+        self.rows.push(change.row()?);
+        self.number = self.number.max(change.number());
+        Ok(())
+    }
+
+    /// Queues it. What is queued is written, whatever becomes of the future.
+    pub fn commit(self) -> Commit {
         let (answer, answered) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or_else(|| self.shared.ended())?;
-        match queue.try_send(Request {
-            rows,
-            number,
+        self.place.send(Request {
+            rows: self.rows,
+            number: self.number,
             answer,
-        }) {
-            Ok(()) => Ok(answered),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(self.shared.ended()),
-        }
+        });
+        Commit(State::Queued(answered, self.shared))
     }
 }
 
@@ -156,10 +206,15 @@ impl Future for Commit {
 }
 
 impl Shared {
+    fn poison(&self, why: Arc<str>) -> Arc<str> {
+        let why = Arc::clone(self.poison.get_or_init(|| why));
+        self.poisoned.cancel();
+        why
+    }
+
     /// The thread is gone, which only happens after a failure.
     fn ended(&self) -> StoreError {
-        let why = self.poison.get_or_init(|| "its writer has ended".into());
-        StoreError::Poisoned(Arc::clone(why))
+        StoreError::Poisoned(self.poison("its writer has ended".into()))
     }
 }
 
@@ -190,14 +245,17 @@ fn write_or_poison(
 ) -> Result<(), StoreError> {
     let why = match catch_unwind(AssertUnwindSafe(|| write(database, group))) {
         Ok(Ok(())) => {
-            shared.syncs.fetch_add(1, Ordering::Relaxed);
+            #[cfg(test)]
+            shared
+                .syncs
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             return Ok(());
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the database gave up".to_owned(),
     };
     let why: Arc<str> = why.into();
-    shared.poison.set(Arc::clone(&why)).ok();
+    shared.poison(Arc::clone(&why));
     tracing::error!(%why, "Could not write the state: no changes are taken until rigd is restarted.");
     Err(StoreError::Failed(why))
 }

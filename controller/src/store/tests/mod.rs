@@ -213,7 +213,7 @@ async fn the_queue_has_an_end_and_what_is_refused_is_not_kept() {
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.room(), MAX_QUEUE);
     // A transaction of somebody else holds the writer up.
-    let held = store.database.begin_write().unwrap();
+    let held = store.hold();
     let all: Vec<_> = (1..=2 * MAX_QUEUE as u64)
         .map(|n| (n, store.commit(put(n))))
         .collect();
