@@ -151,7 +151,7 @@ impl Engine {
             for change in &changes {
                 batch.put(change).map_err(not_kept)?;
             }
-            self.apply(&mut state, &changes);
+            self.apply(&mut state, &changes, now);
             let follows = self.settle(&mut state, now);
             for change in &changes {
                 if let Change::Exporter(name, None) = change {
@@ -218,9 +218,14 @@ impl Engine {
     }
 
     /// What was decided becomes so.
-    fn apply(&self, state: &mut State, changes: &[Change]) {
+    fn apply(&self, state: &mut State, changes: &[Change], now: SystemTime) {
         for change in changes {
+            let handed_on = handed_on(&state.world, change).map(str::to_owned);
             change.clone().apply(&mut state.world);
+            let handed_on = handed_on.and_then(|name| state.world.exporters.get_mut(&name));
+            if let Some(exporter) = handed_on {
+                exporter.presence.used(now);
+            }
         }
         self.cut_ended(changes);
     }
@@ -285,15 +290,7 @@ impl Engine {
             match change.what {
                 What::Told => continue,
                 What::Ended(_) => drop(self.0.router.cut(&change.lease, Cut::Ended)),
-                What::Acquired => {
-                    if let Some(exporter) = change.exporter.as_ref()
-                        && let Some(exporter) = state.world.exporters.get_mut(exporter)
-                    {
-                        exporter.presence.tunnels = 0;
-                        exporter.presence.last_tunnel = Some(now);
-                    }
-                }
-                What::Begun => {}
+                What::Acquired | What::Begun => {}
             }
             let lease = state.world.leases.get(&change.lease).cloned();
             changes.push(Change::Lease(change.lease, lease));
@@ -352,6 +349,15 @@ pub enum EngineError {
     /// Its keys.
     #[error(transparent)]
     Keys(#[from] crate::auth::KeyError),
+}
+
+/// The exporter of a lease that gets another holder, whose time without a tunnel begins now.
+fn handed_on<'a>(world: &World, change: &'a Change) -> Option<&'a str> {
+    let Change::Lease(name, Some(lease)) = change else {
+        return None;
+    };
+    let (held, before) = (lease.held.as_ref()?, world.leases.get(name)?.held.as_ref()?);
+    (held.epoch != before.epoch).then_some(held.exporter.as_str())
 }
 
 fn not_kept(error: StoreError) -> Status {

@@ -94,10 +94,11 @@ pub struct Presence {
     pub message: String,
     /// When it was heard of last.
     pub last_seen: Option<SystemTime>,
-    /// Open tunnels of the lease that it serves.
+    /// Open tunnels of the lease that it serves, and those that wait for their other end.
     pub tunnels: usize,
-    /// When the last of them was opened or closed, or the lease changed hands.
-    pub last_tunnel: Option<SystemTime>,
+    /// When the last of them was opened or closed, a client asked for one, the lease changed hands,
+    /// or the exporter was ready for it.
+    pub last_used: Option<SystemTime>,
 }
 
 /// The states that an exporter reports, as Kubernetes objects name them.

@@ -126,6 +126,7 @@ impl Exporter {
             reason
         };
         let presence = &mut self.presence;
+        presence.prepared(now);
         presence.registered = false;
         presence.status = Some(ExporterState::Offline);
         reason.clone_into(&mut presence.message);
@@ -146,27 +147,46 @@ impl Presence {
 
     /// One of its Status streams is closed.
     pub fn closed(&mut self, now: SystemTime) {
+        self.prepared(now);
         self.streams = self.streams.saturating_sub(1);
         self.last_seen = Some(now);
     }
 
     /// It told its status; `None` is "unspecified".
     pub fn reported(&mut self, status: Option<ExporterState>, message: String, now: SystemTime) {
+        self.prepared(now);
         self.status = status;
         self.message = message;
         self.last_seen = Some(now);
     }
 
-    /// A tunnel to it was opened.
+    /// An end of a tunnel to it came.
     pub fn tunnel_opened(&mut self, now: SystemTime) {
         self.tunnels = self.tunnels.saturating_add(1);
-        self.last_tunnel = Some(now);
+        self.used(now);
     }
 
-    /// A tunnel to it was closed.
+    /// A tunnel to it was closed, or waited in vain for its other end.
     pub fn tunnel_closed(&mut self, now: SystemTime) {
         self.tunnels = self.tunnels.saturating_sub(1);
-        self.last_tunnel = Some(now);
+        self.used(now);
+    }
+
+    /// Its lease is in use.
+    pub fn used(&mut self, now: SystemTime) {
+        self.last_used = Some(now);
+    }
+
+    /// It prepares its lease: no client can use that, however long it takes.
+    pub fn prepares(&self) -> bool {
+        self.streams > 0 && self.status == Some(ExporterState::BeforeLeaseHook)
+    }
+
+    /// Something else begins now; what it prepared until now was no time without use.
+    fn prepared(&mut self, now: SystemTime) {
+        if self.prepares() {
+            self.used(now);
+        }
     }
 }
 

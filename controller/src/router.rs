@@ -68,14 +68,14 @@ pub trait Passes: Send + Sync {
     #[allow(clippy::result_large_err, reason = "as tonic's own handlers")]
     fn admit(&self, token: &Token) -> Result<Pass, Status>;
 
-    /// Both ends of a stream have come. It is called once for a stream, and [`Passes::parted`] after
-    /// it, neither of them from within [`Router::cut`]; they must not block.
-    fn joined(&self, pass: &Pass) {
+    /// The first end of a stream has come. It is called once for a stream, and [`Passes::closed`]
+    /// after it, neither of them from within [`Router::cut`]; they must not block.
+    fn opened(&self, pass: &Pass) {
         let _ = pass;
     }
 
-    /// An end of a joined stream has left.
-    fn parted(&self, pass: &Pass) {
+    /// An end of the stream has left, or nobody came to join the first one.
+    fn closed(&self, pass: &Pass) {
         let _ = pass;
     }
 }
@@ -255,10 +255,12 @@ impl Router {
             .table()
             .arrive(pass, Instant::now(), |serial| Arc::new(Pair::new(serial)));
         let (pair, side) = match arrival {
-            Arrival::First(pair) => (pair, Side::First),
+            Arrival::First(pair) => {
+                pair.count(Tunnel::open(&self.passes, pass));
+                (pair, Side::First)
+            }
             Arrival::Second(pair) => {
                 self.shared.counts.joined.fetch_add(1, Relaxed);
-                pair.join(Tunnel::open(&self.passes, pass));
                 (pair, Side::Second)
             }
             Arrival::Refused(why) => {

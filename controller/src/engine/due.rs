@@ -44,7 +44,7 @@ impl Engine {
                             if trim {
                                 trimmed = Some(Instant::now());
                                 changes = store::trim(&state.world, retention, now);
-                                self.apply(&mut state, &changes);
+                                self.apply(&mut state, &changes, now);
                             }
                             changes.extend(self.settle(&mut state, now));
                             self.keep(batch, &changes);

@@ -34,12 +34,23 @@ impl Passes for Gate {
         }
     }
 
-    fn joined(&self, pass: &Pass) {
+    fn opened(&self, pass: &Pass) {
         self.tunnel(pass, Presence::tunnel_opened);
     }
 
-    fn parted(&self, pass: &Pass) {
+    fn closed(&self, pass: &Pass) {
         self.tunnel(pass, Presence::tunnel_closed);
+    }
+}
+
+impl Engine {
+    /// A client of this lease wants a tunnel, which it may not have at once. Nothing follows but a
+    /// later end of a lease that nobody uses.
+    pub(crate) fn used(&self, lease: &str) {
+        let mut state = self.state();
+        if let Some(exporter) = server(&mut state.world, lease) {
+            exporter.presence.used(SystemTime::now());
+        }
     }
 }
 

@@ -74,13 +74,13 @@ pub(super) struct Pair {
     ended: AtomicU8,
     first: Lane,
     second: Lane,
-    /// From when both ends have come until one has left.
+    /// From when the first end has come until one has left.
     tunnel: Mutex<Option<Tunnel>>,
     /// Cancelled when both ends have left.
     pub(super) last_left: CancellationToken,
 }
 
-/// A joined stream, as those see it who count them; dropping it is its end.
+/// A stream, as those see it who count them; dropping it is its end.
 pub(super) struct Tunnel {
     passes: Arc<dyn Passes>,
     pass: Pass,
@@ -88,7 +88,7 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     pub(super) fn open(passes: &Arc<dyn Passes>, pass: &Pass) -> Self {
-        passes.joined(pass);
+        passes.opened(pass);
         Self {
             passes: Arc::clone(passes),
             pass: pass.clone(),
@@ -98,7 +98,7 @@ impl Tunnel {
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.passes.parted(&self.pass);
+        self.passes.closed(&self.pass);
     }
 }
 
@@ -174,8 +174,8 @@ impl Pair {
         self.lane(of).wake();
     }
 
-    /// The second end has come, and leaves only after this.
-    pub(super) fn join(&self, tunnel: Tunnel) {
+    /// The first end has come, and leaves only after this.
+    pub(super) fn count(&self, tunnel: Tunnel) {
         *self.tunnel() = Some(tunnel);
     }
 

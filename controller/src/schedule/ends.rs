@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Change, Settings, What};
+use super::{Change, Idle, Settings, What};
 use crate::{
     leases::{conditions::name, expiry, finish},
     model::{End, Exporter, Lease, World},
@@ -33,6 +33,9 @@ pub(super) fn settle(world: &mut World, settings: &Settings, now: SystemTime) ->
             None
         };
         let begun = rebase(lease, now);
+        if let Some(idle) = settings.idle {
+            rebase_use(lease, exporters, idle, now);
+        }
         let what = what.or_else(|| {
             let over = expiry(lease).is_some_and(|expiry| expiry <= now);
             over.then(|| (End::Expired, "The lease's time is over".to_owned()))
@@ -109,6 +112,19 @@ fn rebase(lease: &mut Lease, now: SystemTime) -> bool {
     }
 }
 
+/// Nor can its last use be in the future: that must not put off its end. Of one that was held before
+/// the controller started nothing was seen, which counts from then.
+fn rebase_use(lease: &Lease, exporters: &mut Exporters, idle: Idle, now: SystemTime) {
+    let exporter = lease
+        .held
+        .as_ref()
+        .and_then(|held| exporters.get_mut(&held.exporter));
+    if let Some(exporter) = exporter {
+        let used = exporter.presence.last_used.unwrap_or(idle.from);
+        exporter.presence.last_used = Some(used.min(now));
+    }
+}
+
 /// When a lease ends because nobody uses it.
 pub(super) fn idle_end(world: &World, lease: &Lease, settings: &Settings) -> Option<SystemTime> {
     idle_end_of(lease, &world.exporters, settings)
@@ -117,11 +133,12 @@ pub(super) fn idle_end(world: &World, lease: &Lease, settings: &Settings) -> Opt
 fn idle_end_of(lease: &Lease, exporters: &Exporters, settings: &Settings) -> Option<SystemTime> {
     let (idle, held) = (settings.idle?, lease.held.as_ref()?);
     let presence = &exporters.get(&held.exporter)?.presence;
-    if presence.tunnels > 0 {
+    if presence.tunnels > 0 || presence.prepares() {
         return None;
     }
-    let used = presence.last_tunnel.unwrap_or(idle.from);
-    used.max(idle.from).max(held.since).checked_add(idle.limit)
+    // It is there since the last step, or since the lease began.
+    let used = presence.last_used.unwrap_or(idle.from);
+    used.checked_add(idle.limit)
 }
 
 fn in_words(limit: Duration) -> String {

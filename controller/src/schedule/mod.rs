@@ -39,7 +39,8 @@ pub struct Settings {
 /// When a lease counts as forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Idle {
-    /// For so long there was no tunnel to its exporter.
+    /// For so long there was no tunnel to its exporter and nobody asked for one, and the exporter did
+    /// not prepare the lease.
     pub limit: Duration,
     /// The start of the controller: what it could not see before is no silence.
     pub from: SystemTime,
@@ -88,6 +89,12 @@ pub fn step(world: &mut World, settings: &Settings, now: SystemTime) -> Outcome 
         };
         if let Some(what) = apply(lease, verdict, now) {
             let exporter = lease.held.as_ref().map(|held| held.exporter.clone());
+            let given = exporter.as_ref().filter(|_| what == What::Acquired);
+            if let Some(given) = given.and_then(|name| world.exporters.get_mut(name)) {
+                // Tunnels that are left are those of the lease before.
+                given.presence.tunnels = 0;
+                given.presence.used(now);
+            }
             changed.push(Change {
                 lease: name,
                 exporter,

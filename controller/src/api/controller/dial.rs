@@ -73,7 +73,9 @@ impl ControllerService {
         loop {
             version.mark_unchanged();
             let now = SystemTime::now();
-            match self.engine.read(|world| find(world, client, lease, now))? {
+            let found = self.engine.read(|world| find(world, client, lease, now))?;
+            self.engine.used(lease);
+            match found {
                 Found::Ready(epoch) => return Ok(epoch),
                 Found::Wait => {}
             }

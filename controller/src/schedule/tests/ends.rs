@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::outcomes::{lab, pinned};
 use crate::{
     leases::{self, Limits, Request, Update, WantedTimes},
-    model::{End, World},
+    model::{End, ExporterState, World},
     sample::{ask, at, holds, last, request, seconds, stamp, step},
     schedule::{self, Idle, Settings, What},
 };
@@ -144,13 +144,72 @@ fn a_lease_that_nobody_uses_ends_when_that_is_wanted() {
         Some(at(1600))
     );
     // A controller that has just started has seen nothing, which proves nothing.
-    assert_eq!(
-        schedule::step(&mut world.clone(), &settings(1500), at(1600)).changed,
-        []
-    );
+    let mut restarted = world.clone();
+    let rig = restarted.exporters.get_mut("rig-1").unwrap();
+    rig.presence.last_used = None;
+    let outcome = schedule::step(&mut restarted, &settings(1500), at(1600));
+    assert_eq!((outcome.changed.len(), outcome.wake), (0, Some(at(2100))));
     let changed = schedule::step(&mut world, &settings(0), at(1600)).changed;
     assert_eq!(changed[0].what, What::Ended(End::Expired));
     assert_eq!(last(&world, "a").2, "No connection for 10 min");
+}
+
+/// The exporter reports a state.
+fn report(world: &mut World, state: ExporterState, now: u64) {
+    let presence = &mut world.exporters.get_mut("rig-1").unwrap().presence;
+    presence.reported(Some(state), String::new(), at(now));
+}
+
+fn idle(limit: u64, from: u64) -> Settings {
+    let limit = Duration::from_secs(limit);
+    Settings {
+        idle: Some(Idle {
+            limit,
+            from: at(from),
+        }),
+    }
+}
+
+#[test]
+fn while_an_exporter_prepares_its_lease_that_is_not_unused() {
+    let mut world = lab();
+    ask(&mut world, "a", "ci", pinned("rig-1"), at(0));
+    let settings = idle(60, 0);
+    schedule::step(&mut world, &settings, at(0));
+    report(&mut world, ExporterState::BeforeLeaseHook, 1);
+    for now in [1, 61, 200] {
+        let outcome = schedule::step(&mut world, &settings, at(now));
+        assert_eq!((outcome.changed.len(), outcome.wake), (0, Some(at(3600))));
+    }
+    let mut ready = world.clone();
+    report(&mut ready, ExporterState::LeaseReady, 200);
+    let wake = |world: &mut World, now| schedule::step(world, &settings, at(now)).wake;
+    assert_eq!(wake(&mut ready, 200), Some(at(260)));
+    // One that is gone meanwhile prepares nothing.
+    let rig = world.exporters.get_mut("rig-1").unwrap();
+    rig.presence.closed(at(210));
+    assert_eq!(wake(&mut world, 210), Some(at(270)));
+    let changed = schedule::step(&mut world, &settings, at(270)).changed;
+    assert_eq!(changed[0].what, What::Ended(End::Expired));
+}
+
+#[test]
+fn a_clock_that_was_set_back_puts_off_no_end_of_a_lease_that_nobody_uses() {
+    // The one had a tunnel; of the other nothing was seen since the start.
+    for used in [Some(at(90_000)), None] {
+        let mut world = lab();
+        ask(&mut world, "a", "ci", pinned("rig-1"), at(90_000));
+        let settings = idle(600, 90_000);
+        schedule::step(&mut world, &settings, at(90_000));
+        let rig = world.exporters.get_mut("rig-1").unwrap();
+        rig.presence.last_used = used;
+        let outcome = schedule::step(&mut world, &settings, at(10));
+        assert_eq!(outcome.wake, Some(at(610)), "{used:?}");
+        let outcome = schedule::step(&mut world, &settings, at(300));
+        assert_eq!(outcome.wake, Some(at(610)), "{used:?}");
+        let changed = schedule::step(&mut world, &settings, at(610)).changed;
+        assert_eq!(changed[0].what, What::Ended(End::Expired), "{used:?}");
+    }
 }
 
 #[test]

@@ -63,24 +63,88 @@ async fn it_ends_when_its_tunnels_are_gone_and_not_while_one_is_open() {
 }
 
 #[tokio::test]
-async fn tunnels_are_counted_from_when_both_ends_came() {
+async fn tunnels_are_counted_from_when_the_first_end_came() {
     let site = Site::open().await;
     site.add(|world| sample::exporter(world, "rig", &[("board", "rpi4")]))
         .await;
     let (dialed, offered) = dial(&site).await;
     let channel = site.channel().await;
     let alice = End::open(&channel, &dialed.router_token, b"from alice").await;
-    assert_eq!(tunnels(&site), 0);
+    assert_eq!(tunnels(&site), 1);
     let rig = End::open(&channel, &offered.router_token, b"from rig").await;
     assert_eq!(tunnels(&site), 1);
     site.engine.router().cut("one", crate::router::Cut::Ended);
+    none_is_left(&site).await;
+    drop((alice, rig));
+    assert_eq!(tunnels(&site), 0);
+}
+
+#[tokio::test]
+async fn one_that_waits_in_vain_counts_until_it_leaves() {
+    let site = Site::open().await;
+    site.add(|world| sample::exporter(world, "rig", &[("board", "rpi4")]))
+        .await;
+    let (dialed, _) = dial(&site).await;
+    let channel = site.channel().await;
+    let alice = End::open(&channel, &dialed.router_token, b"from alice").await;
+    assert_eq!(tunnels(&site), 1);
+    drop(alice);
+    none_is_left(&site).await;
+}
+
+async fn none_is_left(site: &Site) {
     let gone = async {
-        while tunnels(&site) > 0 {
+        while tunnels(site) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     let gone = tokio::time::timeout(SOON, gone).await;
-    gone.expect("a cut tunnel is gone");
-    drop((alice, rig));
-    assert_eq!(tunnels(&site), 0);
+    gone.expect("a tunnel that ended is gone");
+}
+
+#[tokio::test]
+async fn a_dial_and_another_holder_are_use() {
+    let site = Site::open().await;
+    site.add(|world| sample::exporter(world, "rig", &[("board", "rpi4")]))
+        .await;
+    let used = |site: &Site| {
+        let used = |world: &crate::model::World| world.exporters["rig"].presence.last_used;
+        site.engine.read(used)
+    };
+    let forget = |site: &Site| {
+        let forget = site
+            .engine
+            .note("rig", |rig, _| rig.presence.last_used = None);
+        forget.unwrap();
+    };
+    dial(&site).await;
+    forget(&site);
+    let alice = site.credentials(Kind::Client, "alice");
+    let mut alice = ControllerServiceClient::with_interceptor(site.channel().await, alice);
+    let dialed = alice.dial(DialRequest {
+        lease_name: "one".to_owned(),
+    });
+    // Nobody listens any more, and it counts all the same.
+    dialed.await.ok();
+    assert!(used(&site).is_some());
+
+    forget(&site);
+    let transfer = |client: Option<&str>| {
+        let client = client.map(str::to_owned);
+        let times = crate::leases::WantedTimes {
+            duration: sample::seconds(90),
+            ..Default::default()
+        };
+        let update = crate::leases::Update { times, client };
+        let limits = crate::leases::Limits::default();
+        site.engine.change(move |world, _| {
+            let lease = crate::leases::update(world, &limits, "alice", "one", &update)?;
+            let change = crate::store::Change::Lease("one".into(), Some(lease));
+            Ok(((), vec![change]))
+        })
+    };
+    transfer(None).await.unwrap();
+    assert_eq!(used(&site), None);
+    transfer(Some("bob")).await.unwrap();
+    assert!(used(&site).is_some());
 }
