@@ -32,8 +32,11 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
-    /// The first value is that of this moment.
+    /// The first value is that of this moment. Of an exporter that does not exist there is no news.
     pub(super) fn follow(&mut self, world: &World, exporter: &str) -> watch::Receiver<Holding> {
+        if !world.exporters.contains_key(exporter) {
+            return watch::Sender::default().subscribe();
+        }
         let sender = self.told.entry(exporter.to_owned()).or_insert_with(|| {
             let now = Holding::of(leases::current(world, exporter));
             if !now.lease.is_empty() {
@@ -171,5 +174,13 @@ mod tests {
         assert!(rig.has_changed().is_err());
         holdings.tell(&world, never);
         assert_eq!(holdings.follow(&world, "rig").borrow().lease, "one");
+    }
+
+    #[test]
+    fn whoever_follows_an_exporter_that_never_was_is_told_so_and_costs_nothing() {
+        let mut holdings = Holdings::default();
+        let nobody = holdings.follow(&lab(), "nobody");
+        assert!(nobody.has_changed().is_err());
+        assert!(holdings.told.is_empty());
     }
 }
