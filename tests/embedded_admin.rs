@@ -8,13 +8,14 @@
 )]
 
 mod admin;
+mod embedded;
 mod support;
 
-use admin::Host;
+use embedded::Site;
 
 /// A lab with two boards and a client.
-fn lab() -> Host {
-    let host = Host::new();
+fn lab() -> Site {
+    let host = Site::new();
     let create = |args: &[&str]| host.ok(&[&["controller", "create"], args].concat());
     create(&["client", "ci", "--out", "ci.yaml"]);
     create(&[

@@ -4,12 +4,12 @@ use std::{fs, process::Command};
 
 use serde_json::Value;
 
-use super::{Host, mode, said, value};
+use super::{Site, mode, said, value};
 use crate::{lab, support::python::venv};
 
 #[test]
 fn a_client_gets_a_file_for_its_owner_only() {
-    let host = Host::new();
+    let host = Site::new();
     let made = host.rigd(&["controller", "create", "client", "ci", "--out", "ci.yaml"]);
     assert!(made.err.contains("a new lab was made in"), "{made:?}");
     let said = made.ok();
@@ -141,7 +141,7 @@ fn only_save_writes_into_the_callers_configuration() {
 
 #[test]
 fn what_cannot_be_written_is_found_before_anything_is_made() {
-    let host = Host::new();
+    let host = Site::new();
     host.write("taken.yaml", "mine\n");
     let create = |rest: &[&str]| {
         let args = [&["controller", "create", "client", "ci"], rest].concat();

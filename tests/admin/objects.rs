@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{Host, value};
+use super::{Site, value};
 use crate::lab;
 
 #[test]
@@ -114,7 +114,7 @@ spec:
         }
     }
     // The whole lab elsewhere.
-    let other = Host::new();
+    let other = Site::new();
     for kind in ["exporters", "clients", "policies"] {
         let text = host.ok(&["get", kind, "-o", "yaml"]);
         let applied = other
@@ -131,7 +131,7 @@ spec:
         value(&other.read("ci.yaml"), "token"),
         value(&host.read("ci.yaml"), "token")
     );
-    let labels = |host: &Host| host.ok(&["get", "exporters", "-l", "rack=7", "-o", "name"]);
+    let labels = |host: &Site| host.ok(&["get", "exporters", "-l", "rack=7", "-o", "name"]);
     assert_eq!(labels(&host), labels(&other));
 }
 

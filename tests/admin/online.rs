@@ -4,14 +4,14 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{Host, value};
+use super::{Site, value};
 use crate::{
     lab,
     support::{daemon::Daemon, jmp::Python, python::venv},
 };
 
 /// `rigd controller run` on a port of the test's own.
-fn serve(host: &Host, flags: &[&str]) -> Daemon {
+fn serve(host: &Site, flags: &[&str]) -> Daemon {
     let listen = format!("127.0.0.1:{}", host.settings.port);
     let mut command = host.command(&["controller", "run", "--controller-listen", &listen]);
     command.args(flags);
@@ -56,7 +56,7 @@ fn what_is_made_through_the_daemon_is_good_at_once_and_no_longer_than_meant() {
 #[test]
 fn a_stopped_daemon_leaves_the_lab_to_commands() {
     let host = lab();
-    let forms = |host: &Host| {
+    let forms = |host: &Site| {
         ["exporters", "clients", "policies"].map(|kind| host.ok(&["get", kind, "-o", "yaml"]))
     };
     let before = forms(&host);
@@ -121,7 +121,7 @@ fn a_stopped_daemon_leaves_the_lab_to_commands() {
 
 #[test]
 fn a_daemon_without_a_controller_leaves_the_state_to_commands() {
-    let host = Host::new();
+    let host = Site::new();
     host.write(
         "rig.yaml",
         "metadata: {name: rig}\nexport:\n  power: {type: power.mock}\n",

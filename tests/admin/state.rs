@@ -4,7 +4,7 @@ use std::fs;
 
 use rigd_controller::store::Store;
 
-use super::{Host, mode};
+use super::{Site, mode};
 use crate::lab;
 
 #[test]
@@ -17,7 +17,7 @@ fn an_export_makes_the_same_lab_elsewhere() {
     let again = host.rigd(&["controller", "export", "--out", "lab.json"]);
     again.refused(1, &["lab.json exists already"]);
 
-    let other = Host::new();
+    let other = Site::new();
     other.write("lab.json", &text);
     let said = other.ok(&["controller", "import", "lab.json"]);
     assert!(
@@ -33,7 +33,7 @@ fn an_export_makes_the_same_lab_elsewhere() {
         .rigd(&["controller", "import", "lab.json"])
         .refused(1, &["controller.redb exists already: move it away first"]);
 
-    let third = Host::new();
+    let third = Site::new();
     let import = |text: &str| third.rigd_reads(&["controller", "import", "-"], text);
     import("{}").refused(1, &["standard input: this is not an export of rigd"]);
     import(&text.replacen("\"created\"", "\"creation\"", 1))
@@ -57,7 +57,7 @@ fn one_process_at_a_time_has_the_state() {
 
 #[test]
 fn without_any_lab_commands_say_where_they_looked() {
-    let host = Host::new();
+    let host = Site::new();
     let state = host.state().display().to_string();
     for args in [
         &["get", "exporters"][..],
