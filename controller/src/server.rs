@@ -83,6 +83,9 @@ pub enum ServeError {
     /// What the lab is told cannot be kept any more: it must begin anew from what was.
     #[error(transparent)]
     State(#[from] StoreError),
+    /// What begins and ends leases in time has ended, by a mistake of ours; the log has the panic.
+    #[error("leases of the lab do not begin and end any more: their task failed unexpectedly")]
+    Leases,
 }
 
 /// The services of a lab. Clones are the same ones: servers of one lab, such as that for exporters of
@@ -134,15 +137,33 @@ impl Services {
 
 /// Serves a lab at a bound port until `options.shutdown`, and then for at most the grace more. Leases
 /// begin and end in time meanwhile. A lab that cannot keep its state ends by itself, at once: who asked
-/// for what could not be written is told so. Dropping the future stops accepting, and leaves open connections
-/// to their peers.
+/// for what could not be written is told so. Dropping the future stops accepting, and leaves open
+/// connections to their peers.
 ///
 /// # Errors
-/// What it cannot be set up with, or a state that cannot be written; no peer can cause one.
+/// What it cannot be set up with, a state that cannot be written, or a mistake of ours that leaves leases
+/// without their ends; no peer can cause one.
 pub async fn serve(
     services: Services,
     listener: TcpListener,
     options: Options,
+) -> Result<(), ServeError> {
+    let engine = services.engine.clone();
+    serve_while(
+        services,
+        listener,
+        options,
+        async move { engine.run().await },
+    )
+    .await
+}
+
+/// Serves for as long as `leases` goes on.
+async fn serve_while(
+    services: Services,
+    listener: TcpListener,
+    options: Options,
+    leases: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let Options {
         certs,
@@ -150,9 +171,9 @@ pub async fn serve(
         grace,
     } = options;
     let tls = certs.server_config()?;
-    let (engine, ending) = (services.engine.clone(), services.ending.clone());
-    let (failed, stop) = (engine.failed(), shutdown.child_token());
-    let _leases = AbortOnDropHandle::new(tokio::spawn(async move { engine.run().await }));
+    let ending = services.ending.clone();
+    let (failed, stop) = (services.engine.failed(), shutdown.child_token());
+    let mut leases = AbortOnDropHandle::new(tokio::spawn(leases));
     let _renewal = AbortOnDropHandle::new(tokio::spawn(renew(certs)));
     let cut = CancellationToken::new();
     let incoming = accept::incoming(listener, tls, cut.clone(), Places::new(Bounds::of));
@@ -172,6 +193,7 @@ pub async fn serve(
         () = shutdown.cancelled() => (grace, Ok(())),
         // Only for those to be answered who wait for the disk.
         why = failed => (grace.min(CUT_LIMIT), Err(why.into())),
+        _ = &mut leases => (grace.min(CUT_LIMIT), Err(ServeError::Leases)),
     };
     ending.cancel();
     stop.cancel();

@@ -37,7 +37,7 @@ pub(crate) struct Site {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) server: AbortOnDropHandle<Result<(), ServeError>>,
-    certs: Arc<Certs>,
+    pub(crate) certs: Arc<Certs>,
     _directory: tempfile::TempDir,
 }
 

@@ -26,8 +26,11 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Streaming, transport::Channel};
 
-use super::site::{SOON, Site};
-use crate::{auth::Kind, sample};
+use super::{
+    Options, ServeError, Services, serve_while,
+    site::{SOON, Site},
+};
+use crate::{auth::Kind, leases::Limits, sample};
 
 fn everything() -> ListExportersRequest {
     ListExportersRequest {
@@ -96,6 +99,24 @@ async fn the_end_cuts_who_does_not_leave() {
     let read = tokio::time::timeout(SOON, deaf.read_to_end(&mut rest)).await;
     read.expect("was not cut").ok();
     assert!(tokio::net::TcpStream::connect(site.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_lab_whose_leases_are_left_alone_ends_with_an_error() {
+    let site = Site::open().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let services = Services::new(site.engine.clone(), "", Limits::default());
+    let options = Options {
+        certs: std::sync::Arc::clone(&site.certs),
+        shutdown: site.shutdown.clone(),
+        grace: SOON,
+    };
+    let served = serve_while(services, listener, options, async {
+        panic!("for the test")
+    });
+    let ended = tokio::time::timeout(SOON, served).await;
+    let ended = ended.expect("goes on").unwrap_err();
+    assert!(matches!(ended, ServeError::Leases), "{ended}");
 }
 
 #[tokio::test]
