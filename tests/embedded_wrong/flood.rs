@@ -17,7 +17,7 @@ const OPEN: usize = 100;
 /// Calls at the same time.
 const AT_ONCE: usize = 50;
 /// What the flood may make another client wait, on a machine that compiles at the same time.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(10);
 /// What some thousand leases fit into, with the room that a database leaves between them.
 const STATE_BYTES: u64 = 32 << 20;
 
