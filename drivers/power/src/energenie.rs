@@ -63,7 +63,7 @@ pub type EnergeniePower = Switch<EnergenieOutlet>;
 pub struct EnergenieOutlet {
     web: Web,
     base: Url,
-    password: String,
+    password: Secret,
     slot: u8,
     strict: bool,
     limit: Duration,
@@ -99,7 +99,7 @@ impl Outlet for EnergenieOutlet {
         Ok(Self {
             web: Web::new()?,
             base: web::opened(web::base("host", &config.host))?,
-            password: password.map_or("1".into(), |secret| secret.show().to_owned()),
+            password: password.unwrap_or_else(|| Secret::new("1")),
             slot: config.slot,
             strict: config.strict,
             limit: limit(config.timeout),
@@ -115,7 +115,7 @@ impl Outlet for EnergenieOutlet {
     }
 
     async fn set(&self, on: bool) -> Result<Option<bool>, DriverError> {
-        let password = web::form(&self.password);
+        let password = web::form(self.password.show());
         self.post("login.html", format!("pw={password}")).await?;
         let state = u8::from(on);
         self.post("", format!("cte{}={state}", self.slot)).await?;

@@ -15,6 +15,7 @@ mod mock;
 mod reading;
 mod settings;
 mod shelly;
+mod snmp;
 mod switch;
 mod tasmota_http;
 mod web;
@@ -26,6 +27,7 @@ pub use mock::{MockPower, MockPowerConfig};
 pub use reading::Reading;
 pub use settings::{AtLease, Secret, Switching};
 pub use shelly::{ShellyConfig, ShellyOutlet, ShellyPower};
+pub use snmp::{AuthProtocol, PrivProtocol, SnmpConfig, SnmpOutlet, SnmpPower, Version};
 pub use switch::{Outlet, Switch};
 pub use tasmota_http::{TasmotaHttpConfig, TasmotaHttpOutlet, TasmotaHttpPower};
 

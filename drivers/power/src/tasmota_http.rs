@@ -66,7 +66,7 @@ pub struct TasmotaHttpOutlet {
     web: Web,
     base: Url,
     relay: u8,
-    credentials: String,
+    credentials: Secret,
     limit: Duration,
 }
 
@@ -103,7 +103,7 @@ impl Outlet for TasmotaHttpOutlet {
             web: Web::new()?,
             base: web::opened(web::base("host", &config.host))?,
             relay: config.relay,
-            credentials,
+            credentials: Secret::new(credentials),
             limit: limit(config.timeout),
         })
     }
@@ -148,7 +148,7 @@ impl TasmotaHttpOutlet {
     async fn ask(&self, command: &str) -> Result<Value, DriverError> {
         let mut url = self.base.clone();
         url.set_path("cm");
-        url.set_query(Some(&format!("{}cmnd={command}", self.credentials)));
+        url.set_query(Some(&format!("{}cmnd={command}", self.credentials.show())));
         let answer = self.web.send(self.web.get(&url)).await?.good()?.json()?;
         // Some versions refuse with status 200.
         match json::at(&answer, "WARNING").and_then(Value::as_str) {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of it")]
 
+pub(crate) mod process;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
