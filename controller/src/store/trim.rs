@@ -1,6 +1,10 @@
 //! Which ended leases are forgotten.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    time::{Duration, SystemTime},
+};
 
 use super::Change;
 use crate::model::World;
@@ -10,7 +14,8 @@ use crate::model::World;
 pub struct Retention {
     /// After their end.
     pub age: Duration,
-    /// How many at most; those that ended first go first.
+    /// How many at most. Too many are taken from the client that has the most, those that ended
+    /// first: who asks and releases in a loop leaves others theirs.
     pub count: usize,
 }
 
@@ -30,19 +35,42 @@ pub fn trim(world: &World, retention: Retention, now: SystemTime) -> Vec<Change>
         .leases
         .iter()
         .filter_map(|(name, lease)| {
-            lease
-                .over
-                .as_ref()
-                .map(|over| (over.at, lease.number, name))
+            let at = lease.over.as_ref()?.at;
+            Some((at, lease.number, name, lease.client.as_str()))
         })
         .collect();
     ended.sort_unstable();
-    let surplus = ended.len().saturating_sub(retention.count);
     let old = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age > retention.age);
-    ended
-        .iter()
-        .enumerate()
-        .filter(|(place, (at, _, _))| *place < surplus || old(*at))
-        .map(|(_, (_, _, name))| Change::Lease((*name).clone(), None))
+    let young = ended.iter().filter(|(at, ..)| !old(*at));
+    let mut surplus = surplus(young.map(|(.., client)| *client), retention.count);
+    let forgotten = ended.iter().filter(|(at, _, _, client)| {
+        let left = surplus
+            .get_mut(client)
+            .filter(|left| !old(*at) && **left > 0);
+        let taken = left.map(|left| *left -= 1);
+        taken.is_some() || old(*at)
+    });
+    forgotten
+        .map(|(_, _, name, _)| Change::Lease((*name).clone(), None))
         .collect()
+}
+
+/// How many leases too many each client has, if `count` are to be left in all.
+fn surplus<'a>(clients: impl Iterator<Item = &'a str>, count: usize) -> HashMap<&'a str, usize> {
+    let mut have: HashMap<&str, usize> = HashMap::new();
+    let mut all: usize = 0;
+    for client in clients {
+        *have.entry(client).or_default() += 1;
+        all += 1;
+    }
+    // Of those that have equally many, the first by name.
+    let most = have.into_iter().map(|(client, has)| (has, Reverse(client)));
+    let (mut most, mut surplus) = (BinaryHeap::from_iter(most), HashMap::new());
+    for _ in count..all {
+        if let Some((has, client)) = most.pop() {
+            *surplus.entry(client.0).or_default() += 1;
+            most.push((has - 1, client));
+        }
+    }
+    surplus
 }

@@ -2,15 +2,14 @@
 
 mod children;
 mod faults;
+mod trim;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{
-    AccessPolicy, Client, Device, End, Exporter, Held, Labels, Lease, Over, Presence,
-};
+use crate::model::{AccessPolicy, Client, Device, Exporter, Held, Labels, Lease, Presence};
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_nanos(987_654_321)
@@ -65,16 +64,6 @@ fn lease(number: u64) -> Lease {
         }),
         over: None,
         conditions: vec![],
-    }
-}
-
-fn ended(number: u64, when: u64) -> Lease {
-    Lease {
-        over: Some(Over {
-            at: at(when),
-            how: End::Released,
-        }),
-        ..lease(number)
     }
 }
 
@@ -262,37 +251,6 @@ fn what_cannot_be_written_down_harms_nobody_else() {
         "all or nothing"
     );
     store.commit_blocking(put(1)).unwrap();
-}
-
-#[test]
-fn ended_leases_are_forgotten_by_age_and_by_count() {
-    let mut world = World::default();
-    for (number, when) in [(1, 300), (2, 100), (3, 200), (4, 900)] {
-        world
-            .leases
-            .insert(format!("l-{number}"), ended(number, when));
-    }
-    world.leases.insert("active".into(), lease(5));
-    let names = |count, age, now| -> Vec<String> {
-        let retention = Retention {
-            age: Duration::from_secs(age),
-            count,
-        };
-        let changes = trim(&world, retention, at(now));
-        changes
-            .into_iter()
-            .map(|change| match change {
-                Change::Lease(name, None) => name,
-                other => panic!("{other:?}"),
-            })
-            .collect()
-    };
-    assert_eq!(names(10, 5000, 1000), [""; 0]);
-    assert_eq!(names(2, 5000, 1000), ["l-2", "l-3"]);
-    assert_eq!(names(10, 750, 1000), ["l-2", "l-3"]);
-    assert_eq!(names(1, 750, 1000), ["l-2", "l-3", "l-1"]);
-    assert_eq!(names(0, 0, 10_000), ["l-2", "l-3", "l-1", "l-4"]);
-    assert_eq!(names(10, 0, 0), [""; 0], "the clock went back");
 }
 
 #[test]
