@@ -8,7 +8,7 @@ use std::{
     io::{self, Read},
     panic,
     path::Path,
-    sync::Once,
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -51,24 +51,32 @@ pub(super) fn check(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// On a thread of its own, for its name: a damaged file can lead the database astray in ways that it
-/// meets with a panic, which is told as damage and not as a mistake of this program.
+/// A damaged file can lead the database astray in ways that it meets with a panic, which is told as
+/// damage and not as a mistake of this program: on a thread of its own, by whose name the hook for
+/// panics knows it. Both are there for this look only.
 fn verify_apart(content: Vec<u8>) -> thread::Result<Result<(), Unreadable>> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let loud = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if thread::current().name() != Some(CHECKER) {
-                loud(panic);
-            }
-        }));
-    });
+    // Two of them would put back each other's hook.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let loud = Arc::new(panic::take_hook());
+    let of_others = Arc::clone(&loud);
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().name() != Some(CHECKER) {
+            of_others(panic);
+        }
+    }));
     let checker = thread::Builder::new().name(CHECKER.to_owned());
     let no_thread = |error: io::Error| Err(redb::StorageError::Io(error).into());
-    match checker.spawn(|| verify(content)) {
+    let verified = match checker.spawn(|| verify(content)) {
         Ok(checker) => checker.join(),
         Err(error) => Ok(no_thread(error)),
+    };
+    // With the one in between goes the other owner of the first.
+    drop(panic::take_hook());
+    if let Some(loud) = Arc::into_inner(loud) {
+        panic::set_hook(loud);
     }
+    verified
 }
 
 fn verify(content: Vec<u8>) -> Result<(), Unreadable> {

@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use super::*;
@@ -228,4 +229,41 @@ fn a_directory_that_is_read_only_is_named() {
     );
     assert!(text.lines().any(|line| line.starts_with(&told)), "{text}");
     assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0);
+}
+
+/// Looks at damaged files, and says how many panics were told then and afterwards.
+#[test]
+#[ignore = "runs as the child of another test"]
+fn child_that_looks_at_damage() {
+    let Some(directory) = directory() else { return };
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    std::panic::set_hook(Box::new(|_| {
+        TOLD.fetch_add(1, Ordering::SeqCst);
+    }));
+    let content = faults::good(&directory);
+    for (_, bad) in faults::damaged(&content) {
+        std::fs::write(directory.join(FILE), bad).unwrap();
+        Store::open(&directory).ok();
+    }
+    let during = TOLD.load(Ordering::SeqCst);
+    let other = std::thread::Builder::new().name("state-check".to_owned());
+    let other = other.spawn(|| panic!("it is not of a damaged file"));
+    other.unwrap().join().unwrap_err();
+    let after = TOLD.load(Ordering::SeqCst);
+    say(&format!("told {during} and {after}"));
+}
+
+#[test]
+fn only_panics_over_damaged_files_are_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(arguments("child_that_looks_at_damage"))
+        .env(DIRECTORY, dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.lines().any(|line| line == "told 0 and 1"),
+        "{output:?}"
+    );
 }

@@ -18,7 +18,7 @@ fn refused(dir: &Path) -> String {
 }
 
 /// A state with some content, closed.
-fn good(dir: &Path) -> Vec<u8> {
+pub(super) fn good(dir: &Path) -> Vec<u8> {
     let store = Store::open(dir).unwrap();
     store.commit_blocking(some()).unwrap();
     for n in 0..50 {
@@ -94,6 +94,19 @@ fn an_object_that_cannot_be_read_is_named() {
     );
 }
 
+/// A file with damage in one place, each place in turn: every 400 bytes or so, which is headers,
+/// branches, leaves, and free pages, where it does not matter.
+pub(super) fn damaged(content: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>)> {
+    (0..content.len()).step_by(401).map(|place| {
+        let mut bad = content.to_vec();
+        bad[place..]
+            .iter_mut()
+            .take(16)
+            .for_each(|byte| *byte ^= 0x5A);
+        (place, bad)
+    })
+}
+
 #[test]
 fn a_damaged_file_is_never_taken_for_a_good_one() {
     let dir = tempfile::tempdir().unwrap();
@@ -103,13 +116,7 @@ fn a_damaged_file_is_never_taken_for_a_good_one() {
     assert_eq!(content.len(), content_again.len());
 
     let mut refusals = 0;
-    // Every 400 bytes or so: headers, branches, leaves, and free pages, where it does not matter.
-    for place in (0..content_again.len()).step_by(401) {
-        let mut bad = content_again.clone();
-        bad[place..]
-            .iter_mut()
-            .take(16)
-            .for_each(|byte| *byte ^= 0x5A);
+    for (place, bad) in damaged(&content_again) {
         std::fs::write(file(dir.path()), &bad).unwrap();
         match Store::open(dir.path()) {
             Ok(store) => assert_eq!(store.load().unwrap(), loaded, "changed at {place}"),
