@@ -158,7 +158,7 @@ pub async fn serve(
     .await
 }
 
-/// Serves for as long as `leases` goes on.
+/// Serves while `leases` does not panic.
 async fn serve_while(
     services: Services,
     listener: TcpListener,
@@ -193,7 +193,7 @@ async fn serve_while(
         () = shutdown.cancelled() => (grace, Ok(())),
         // Only for those to be answered who wait for the disk.
         why = failed => (grace.min(CUT_LIMIT), Err(why.into())),
-        _ = &mut leases => (grace.min(CUT_LIMIT), Err(ServeError::Leases)),
+        () = panicked(&mut leases) => (grace.min(CUT_LIMIT), Err(ServeError::Leases)),
     };
     ending.cancel();
     stop.cancel();
@@ -207,6 +207,13 @@ async fn serve_while(
             tracing::warn!("Connections to the lab did not end although they were cut.");
             ended
         }
+    }
+}
+
+/// Ends when the task panicked. It also ends by itself, when the state fails: that is told elsewhere.
+async fn panicked(task: &mut AbortOnDropHandle<()>) {
+    if task.await.is_ok() {
+        std::future::pending().await
     }
 }
 
