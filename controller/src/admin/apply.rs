@@ -10,7 +10,7 @@
 mod lease;
 mod standing;
 
-use std::{collections::HashSet, time::SystemTime};
+use std::{borrow::Cow, collections::HashSet, time::SystemTime};
 
 use super::{Engine, QUOTED, Status, What, refused::about, tokens::check_name};
 use crate::{
@@ -86,12 +86,18 @@ fn plan(
     objects: &[Object],
     now: SystemTime,
 ) -> Result<(Vec<Applied>, Vec<Change>), Status> {
-    let mut next = world.clone();
+    // Everybody waits meanwhile: there is a lab of its own only for an object that comes after a change.
+    let mut next = Cow::Borrowed(world);
     let (mut done, mut changes) = (Vec::new(), Vec::new());
     // Leases name clients, which may come later in the text.
     let mut order: Vec<_> = objects.iter().enumerate().collect();
     order.sort_by_key(|(_, object)| matches!(object, Object::Lease(_)));
+    let mut applied = 0;
     for (at, object) in order {
+        for change in changes.get(applied..).unwrap_or_default() {
+            Change::clone(change).apply(next.to_mut());
+        }
+        applied = changes.len();
         let (what, meta) = head(object);
         let wanted = match object {
             Object::Client(client) => standing::client(&next, client, now),
@@ -109,10 +115,7 @@ fn plan(
                 done: is,
             },
         ));
-        if let Some(change) = change {
-            change.clone().apply(&mut next);
-            changes.push(change);
-        }
+        changes.extend(change);
     }
     done.sort_by_key(|(at, _)| *at);
     let done = done.into_iter().map(|(_, applied)| applied);
