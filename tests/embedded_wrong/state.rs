@@ -200,7 +200,7 @@ async fn a_clock_that_was_set_lengthens_no_lease() {
         moved(&early, &|at| at + day),
         moved(&late, &|at| at - 2 * day),
     ];
-    tokio::task::block_in_place(|| store.commit_blocking(changes)).unwrap();
+    store.commit(changes).await.unwrap();
     drop(store);
 
     let mut daemon = site.run();

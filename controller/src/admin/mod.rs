@@ -1,7 +1,7 @@
 //! What an administrator does with a lab: who may come, what there is, and what becomes of it.
 //!
 //! ```text
-//!   create, rotate, issue, own_client ──> tokens           get ──> objects, as kubectl has them
+//!   create, rotate, own_client ──> tokens                  get ──> objects, as kubectl has them
 //!   delete, hold ──> one object                            apply <── objects, all or none
 //!   host ──> exporters of this process, by their files     export ──> everything, with its secrets
 //! ```
@@ -26,7 +26,9 @@ pub use apply::{Applied, Done, MAX_TEXT, apply};
 pub use delete::{MAX_REASON, check_reason, delete, hold};
 pub use get::get;
 pub use host::host;
-pub use tokens::{create, issue, own_client, rotate};
+#[cfg(test)]
+pub(crate) use tokens::issue;
+pub use tokens::{create, own_client, rotate};
 
 use crate::{
     auth::{Kind, Token},

@@ -83,12 +83,9 @@ pub async fn rotate(engine: &Engine, kind: Kind, name: &str) -> Result<Issued, S
     sign(engine, kind, name, good)
 }
 
-/// One more token; those of before stay good until their end.
-///
-/// # Errors
-/// NOT_FOUND, with the nearest name.
-// Waits for nothing, but has the shape of all that gives tokens.
-pub async fn issue(engine: &Engine, kind: Kind, name: &str) -> Result<Issued, Status> {
+/// One more token; those of before stay good until their end. It has the shape of all that gives tokens.
+#[cfg(test)]
+pub(crate) async fn issue(engine: &Engine, kind: Kind, name: &str) -> Result<Issued, Status> {
     let good = engine.read(|world| {
         let missing = || not_found(world, engine.namespace(), kind.into(), name);
         good(world, kind, name).ok_or_else(missing)

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use tonic::{Status, metadata::MetadataMap};
 use uuid::Uuid;
 
-use super::{Identity, Kind, Refusal, Token, Tokens};
+use super::{Identity, Kind, Refusal, Token};
 use crate::model::World;
 
 /// Longest name of an object (a DNS subdomain); longer ones exist nowhere.
@@ -102,12 +102,10 @@ fn one(map: &MetadataMap, key: &'static str) -> Result<String, Refusal> {
     }
 }
 
-/// [`Tokens::verify`] and [`admit`] in one.
-///
-/// # Errors
-/// As those have it.
-pub fn authenticate(
-    tokens: &Tokens,
+/// [`super::Tokens::verify`] and [`admit`] in one.
+#[cfg(test)]
+pub(crate) fn authenticate(
+    tokens: &super::Tokens,
     world: &World,
     namespace: &str,
     claimed: &Claimed,

@@ -91,7 +91,8 @@ impl FailedLogins {
     }
 
     /// How many keys are kept, which is bounded.
-    pub fn kept(&self) -> usize {
+    #[cfg(test)]
+    fn kept(&self) -> usize {
         self.buckets.len()
     }
 

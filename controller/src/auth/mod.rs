@@ -17,7 +17,9 @@ mod keys;
 mod refusal;
 mod stream;
 
-pub use caller::{Claimed, admit, authenticate, metadata, stream_token};
+#[cfg(test)]
+pub(crate) use caller::authenticate;
+pub use caller::{Claimed, admit, metadata, stream_token};
 pub(crate) use failed::network;
 pub use failed::{FailedLogins, Verdict};
 pub use identity::{DEFAULT_LIFETIME, Identity, Issued, Kind, Subject, Tokens};

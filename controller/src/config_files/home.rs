@@ -102,21 +102,6 @@ impl Home {
         Ok(Saved { path, current })
     }
 
-    /// Puts a new token in place of that of a saved file, and leaves the rest as its owner has it.
-    ///
-    /// # Errors
-    /// There is no such file, or it has no token where `jmp` writes it.
-    pub fn renew(
-        &self,
-        role: Role,
-        alias: &str,
-        token: &Token,
-    ) -> Result<PathBuf, ConfigFileError> {
-        let path = self.path(role, alias)?;
-        renew_file(&path, token)?;
-        Ok(path)
-    }
-
     fn user_file(&self) -> PathBuf {
         self.0.join("config.yaml")
     }

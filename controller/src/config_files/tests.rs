@@ -178,8 +178,7 @@ fn a_new_token_changes_one_line() {
         .unwrap()
         .path;
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-    home.renew(Role::Client, "a", &Token::new("eyJ.new.t"))
-        .unwrap();
+    renew_file(&path, &Token::new("eyJ.new.t")).unwrap();
     let new = std::fs::read_to_string(&path).unwrap();
     assert_eq!(new, content.replace("eyJ.a-_.b", "eyJ.new.t"));
     assert_eq!(mode(&path), 0o600);
@@ -189,13 +188,12 @@ fn a_new_token_changes_one_line() {
         "  token: a\n",
     ] {
         std::fs::write(&path, bad).unwrap();
-        let error = home.renew(Role::Client, "a", &Token::new("t")).unwrap_err();
+        let error = renew_file(&path, &Token::new("t")).unwrap_err();
         assert!(matches!(error, ConfigFileError::NoToken { .. }));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), bad);
     }
-    let error = home
-        .renew(Role::Client, "none", &Token::new("t"))
-        .unwrap_err();
+    let none = path.with_file_name("none.yaml");
+    let error = renew_file(&none, &Token::new("t")).unwrap_err();
     assert!(matches!(error, ConfigFileError::File { .. }));
 }
 

@@ -202,11 +202,9 @@ impl Store {
         self.writer.commit(&changes)
     }
 
-    /// As [`Store::commit`], for programs without a runtime.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn commit_blocking(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+    /// As [`Store::commit`], without a runtime.
+    #[cfg(test)]
+    pub(crate) fn commit_blocking(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         self.commit(changes).wait()
     }
 

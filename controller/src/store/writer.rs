@@ -121,9 +121,7 @@ impl Writer {
 
     #[cfg(test)]
     pub(super) fn syncs(&self) -> u64 {
-        self.shared
-            .syncs
-            .load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.syncs.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     pub(super) fn poisoned(&self) -> Option<StoreError> {
@@ -177,12 +175,10 @@ impl Drop for Writer {
     }
 }
 
+#[cfg(test)]
 impl Commit {
-    /// Waits on this thread, for programs without a runtime.
-    ///
-    /// # Errors
-    /// As the future itself.
-    pub fn wait(self) -> Result<(), StoreError> {
+    /// Waits on this thread.
+    pub(super) fn wait(self) -> Result<(), StoreError> {
         match self.0 {
             State::Refused(error) => Err(error),
             State::Queued(answer, shared) => answer
