@@ -126,7 +126,7 @@ impl Outlet for EnergenieOutlet {
         if self.strict {
             return Err(error);
         }
-        let (slot, word) = (self.slot, crate::switch::word(on));
+        let (slot, word) = (self.slot, crate::outlet::word(on));
         tracing::error!("slot {slot} was not switched {word}: {error}");
         Ok(())
     }

@@ -225,7 +225,7 @@ impl Outlet for HttpOutlet {
     fn says(&self, on: bool) -> String {
         format!(
             "Powering {} {} via HTTP",
-            crate::switch::word(on),
+            crate::outlet::word(on),
             self.name
         )
     }

@@ -12,11 +12,14 @@ mod energenie;
 mod http;
 mod json;
 mod mock;
+mod mqtt;
+mod outlet;
 mod reading;
 mod settings;
 mod shelly;
 mod snmp;
 mod switch;
+mod tasmota;
 mod tasmota_http;
 mod web;
 
@@ -24,11 +27,13 @@ pub use command::{CommandConfig, CommandOutlet, CommandPower};
 pub use energenie::{EnergenieConfig, EnergenieOutlet, EnergeniePower};
 pub use http::{BasicAuth, Endpoint, HttpAuth, HttpConfig, HttpOutlet, HttpPower};
 pub use mock::{MockPower, MockPowerConfig};
+pub use outlet::Outlet;
 pub use reading::Reading;
 pub use settings::{AtLease, Secret, Switching};
 pub use shelly::{ShellyConfig, ShellyOutlet, ShellyPower};
 pub use snmp::{AuthProtocol, PrivProtocol, SnmpConfig, SnmpOutlet, SnmpPower, Version};
-pub use switch::{Outlet, Switch};
+pub use switch::Switch;
+pub use tasmota::{TasmotaConfig, TasmotaOutlet, TasmotaPower, Transport};
 pub use tasmota_http::{TasmotaHttpConfig, TasmotaHttpOutlet, TasmotaHttpPower};
 
 /// Client class path of everything that switches power.

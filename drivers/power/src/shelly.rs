@@ -127,7 +127,7 @@ impl Outlet for ShellyOutlet {
     async fn set(&self, on: bool) -> Result<Option<bool>, DriverError> {
         let n = self.output;
         if self.first {
-            let turn = crate::switch::word(on);
+            let turn = crate::outlet::word(on);
             let answer = self
                 .ask(&format!("relay/{n}"), &format!("turn={turn}"))
                 .await?;

@@ -18,8 +18,7 @@ use futures::{Stream, stream};
 use rigd_driver::{
     Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError, Value,
 };
-use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
@@ -27,9 +26,10 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    AtLease, POWER_CLIENT, Reading, Switching,
+    AtLease, Outlet, Reading,
     budget::Budget,
     device::{Device, Urgency},
+    outlet::word,
 };
 
 /// Pause before the first repetition; each later one is twice as long.
@@ -38,78 +38,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const CYCLE: f64 = 2.0;
 /// Longest off time that a caller of `cycle` may ask for.
 const MAX_CYCLE: f64 = 60.0;
-
-/// One outlet of a device, as its protocol sees it.
-///
-/// Every method is one conversation with the device. Turns, time limits, repetitions, budget and
-/// state are those of [`Switch`].
-pub trait Outlet: Send + Sync + Sized + 'static {
-    /// Short name for `type:`.
-    const TYPE: &'static str;
-    /// Class path of the client.
-    const CLIENT: &'static str = POWER_CLIENT;
-    /// What lease start and lease end do unless the configuration says otherwise.
-    const AT_LEASE: AtLease = AtLease::Keep;
-    /// Whether `read` is exported.
-    const READS: bool = true;
-    /// What `config:` holds.
-    type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
-
-    /// The settings that all switches share.
-    fn switching(config: &Self::Config) -> &Switching;
-
-    /// Checks what types cannot say.
-    fn check(config: &Self::Config) -> Result<(), ConfigError>;
-
-    /// Makes the outlet. Must not wait for hardware to appear.
-    fn open(
-        config: &Self::Config,
-        cx: &OpenCx,
-    ) -> impl Future<Output = Result<Self, OpenError>> + Send;
-
-    /// What its device is known by; all instances with the same one take turns.
-    fn address(&self) -> String;
-
-    /// How long a conversation may take, repetitions included.
-    fn limit(&self) -> Duration;
-
-    /// Whether [`set`](Self::set) may be repeated without harm when its answer is lost.
-    fn repeatable(&self, on: bool) -> bool {
-        let _ = on;
-        true
-    }
-
-    /// Switches. Gives the state that the device reports, if its answer tells one.
-    fn set(&self, on: bool) -> impl Future<Output = Result<Option<bool>, DriverError>> + Send;
-
-    /// The state as the device tells it; `None` when its protocol cannot.
-    fn get(&self) -> impl Future<Output = Result<Option<bool>, DriverError>> + Send {
-        std::future::ready(Ok(None))
-    }
-
-    /// Measures.
-    fn read(&self) -> impl Future<Output = Result<Reading, DriverError>> + Send {
-        let text = format!("{} measures neither voltage nor current", Self::TYPE);
-        std::future::ready(Err(DriverError::Unimplemented(text)))
-    }
-
-    /// What a successful call returns.
-    fn done(on: bool) -> Value {
-        let _ = on;
-        Value::Null
-    }
-
-    /// The line in the log.
-    fn says(&self, on: bool) -> String {
-        format!("power {}", word(on))
-    }
-
-    /// What a failure means to the caller.
-    fn failed(&self, on: bool, error: DriverError) -> Result<(), DriverError> {
-        let _ = on;
-        Err(error)
-    }
-}
 
 /// Where a state comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -417,9 +345,4 @@ impl<O: Outlet> Switch<O> {
 /// Whether it may work a moment later.
 fn transient(error: &DriverError) -> bool {
     matches!(error, DriverError::Unavailable(_) | DriverError::Timeout(_))
-}
-
-/// `on` or `off`.
-pub(crate) fn word(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
 }

@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use crate::{
     Outlet, Reading, Secret, Switch, Switching, json,
+    outlet::word,
     settings::{check_secret, check_timeout, limit, load_secret},
-    switch::word,
     web::{self, Web},
 };
 

@@ -206,7 +206,7 @@ fn mistakes_in_a_config_are_told_by_their_key() {
 
 /// An agent with one outlet, 7, that is off.
 async fn snmpd(dir: &Path) -> Option<(Server, u16)> {
-    let program = program("snmpd")?;
+    let program = program("snmpd", "snmpd")?;
     let port = UdpSocket::bind("127.0.0.1:0")
         .await
         .unwrap()

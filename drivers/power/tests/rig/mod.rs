@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of it")]
 
+pub(crate) mod broker;
 pub(crate) mod process;
 
 use std::{
