@@ -155,7 +155,7 @@ fn a_lab_that_cannot_keep_its_state_ends_and_has_confirmed_nothing_that_is_lost(
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let ended = text.lines().find_map(|line| line.strip_prefix(ENDED));
-    let ended = ended.unwrap_or_else(|| panic!("{output:?}"));
+    let ended = ended.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     assert!(
         ended.starts_with("the state takes no changes since a write failed"),
         "{ended}"
