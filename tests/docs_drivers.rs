@@ -197,17 +197,20 @@ fn target<'a>(root: &'a Value, property: &Value) -> Option<&'a Value> {
 }
 
 fn kind(schema: &Value) -> String {
-    let own = match &schema["type"] {
+    let mut own = match &schema["type"] {
         Value::String(one) => vec![one.clone()],
         Value::Array(many) => {
             let many = many.iter().filter_map(Value::as_str);
             many.map(str::to_owned).collect()
         }
-        _ => schema["anyOf"]
-            .as_array()
-            .map(|ways| ways.iter().map(kind).collect())
-            .unwrap_or_default(),
+        _ => {
+            // Words with a description each are a `oneOf`.
+            let ways = schema["anyOf"].as_array().or(schema["oneOf"].as_array());
+            ways.map(|ways| ways.iter().map(kind).collect())
+                .unwrap_or_default()
+        }
     };
+    own.dedup();
     let words = own.into_iter().filter(|word| word != "null");
     let words: Vec<_> = words
         .map(|word| match word.as_str() {

@@ -43,6 +43,27 @@ impl Lines {
         lines.iter().find(|line| wanted(line)).cloned()
     }
 
+    /// Waits until all lines together meet the condition, and returns them.
+    pub(crate) fn wait_all(
+        &self,
+        limit: Duration,
+        wanted: impl Fn(&[String]) -> bool,
+    ) -> Option<Vec<String>> {
+        let (lines, came) = &*self.0;
+        let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = |lines: &mut VecDeque<String>| !wanted(lines.make_contiguous());
+        let (mut lines, late) = came
+            .wait_timeout_while(lines, limit, missing)
+            .unwrap_or_else(PoisonError::into_inner);
+        (!late.timed_out()).then(|| lines.make_contiguous().to_vec())
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<String> {
+        let lines = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().cloned().collect()
+    }
+
     /// All of them, for a person.
     pub(crate) fn text(&self) -> String {
         let lines = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
