@@ -31,6 +31,20 @@ impl ControllerService {
     ) -> Result<String, Status> {
         let labels = own_labels(request.labels)?;
         let devices = devices(request.reports)?;
+        let known = self.engine.presence(name, |exporter, now| {
+            let mut next = exporter.clone();
+            next.register(labels.clone(), devices.clone(), now);
+            let same = next.labels == exporter.labels && next.devices == exporter.devices;
+            // Exporters register after each break of their connection: there is nothing to keep.
+            same.then(|| {
+                *exporter = next;
+                exporter.uid
+            })
+        });
+        if let Some(uid) = known.flatten() {
+            tracing::debug!(exporter = name, "An exporter registered as it was.");
+            return Ok(uid.to_string());
+        }
         let uid = self.engine.change(|world, now| {
             let exporter = world.exporters.get(name);
             let exporter = exporter.ok_or_else(|| self.vanished(Kind::Exporter, name))?;

@@ -233,6 +233,32 @@ async fn a_client_that_came_first_gets_the_exporter_as_soon_as_it_is_there() {
 }
 
 #[tokio::test]
+async fn what_is_registered_again_is_not_written_again() {
+    let lab = Lab::new().await;
+    let mut rig = lab.exporter("rig-1").await;
+    let kept = || std::fs::read(lab.state.path().join("controller.redb")).unwrap();
+    let before = kept();
+    let first = rig.register(register_request()).await.unwrap().into_inner();
+    let written = kept();
+    assert!(written != before, "the first one is kept");
+    lab.engine.note("rig-1", |rig, _| {
+        rig.presence.registered = false;
+        rig.presence.last_seen = None;
+    });
+    let again = rig.register(register_request()).await.unwrap().into_inner();
+    assert_eq!(again, first);
+    assert!(kept() == written, "nothing of it is new");
+    let presence = lab
+        .engine
+        .read(|world| world.exporters["rig-1"].presence.clone());
+    assert!(presence.registered && presence.last_seen.is_some());
+    let mut other = register_request();
+    other.reports.clear();
+    rig.register(other).await.unwrap();
+    assert!(kept() != written, "it has other devices");
+}
+
+#[tokio::test]
 async fn what_it_registered_outlives_the_controller() {
     let lab = Lab::new().await;
     let mut rig = lab.exporter("rig-1").await;
