@@ -8,6 +8,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
+
 /// Makes a directory and those above it, for their owner only. Those that are there stay as they are.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -15,8 +20,33 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
 
 /// Puts a file in place of what is at `path`: after a crash it has its old or its new content.
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    put(path, content, |fresh| std::fs::rename(fresh, path))
+}
+
+/// Puts a file where none is: after a crash it is not there, or whole.
+///
+/// # Errors
+/// Something has that name, also when it came at the same moment.
+pub(crate) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    put(path, content, |fresh| {
+        match renameat_with(CWD, fresh, CWD, path, RenameFlags::NOREPLACE) {
+            // A file system that cannot do so.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                std::fs::hard_link(fresh, path)?;
+                std::fs::remove_file(fresh)
+            }
+            renamed => Ok(renamed?),
+        }
+    })
+}
+
+fn put(
+    path: &Path,
+    content: &[u8],
+    rename: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let fresh = beside(path)?;
-    let done = fill(&fresh, content).and_then(|()| std::fs::rename(&fresh, path));
+    let done = fill(&fresh, content).and_then(|()| rename(&fresh));
     if done.is_err() {
         std::fs::remove_file(&fresh).ok();
     }
@@ -85,6 +115,32 @@ mod tests {
             0o600
         );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_many_that_write_a_new_file_at_once_one_succeeds() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = dir.path().join(format!("new-{round}"));
+            let start = std::sync::Barrier::new(4);
+            let wrote: Vec<_> = std::thread::scope(|scope| {
+                let writers = ["a", "b", "c", "d"].map(|content| {
+                    let (start, path) = (&start, &path);
+                    scope.spawn(move || {
+                        start.wait();
+                        let wrote = write_new(path, content.as_bytes());
+                        (content, wrote.map_err(|error| error.kind()))
+                    })
+                });
+                writers.map(|writer| writer.join().unwrap()).into()
+            });
+            let (good, bad): (Vec<_>, Vec<_>) = wrote.iter().partition(|(_, wrote)| wrote.is_ok());
+            assert_eq!(good.len(), 1, "{wrote:?}");
+            let exists = Err(io::ErrorKind::AlreadyExists);
+            assert!(bad.iter().all(|(_, wrote)| *wrote == exists), "{wrote:?}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), good[0].0);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 20);
     }
 
     #[test]

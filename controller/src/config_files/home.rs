@@ -133,16 +133,31 @@ impl Home {
 /// # Errors
 /// It is there and is to be kept, or the directory cannot be written.
 pub fn write_file(path: &Path, content: &str, existing: Existing) -> Result<(), ConfigFileError> {
-    if existing == Existing::Keep && path.symlink_metadata().is_ok() {
-        return Err(ConfigFileError::Exists {
-            path: path.to_owned(),
-        });
-    }
     if let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
     {
         private_file::make_directory(parent).map_err(|source| failed(path, source))?;
+    }
+    match existing {
+        Existing::Replace => replace(path, content),
+        Existing::Keep => private_file::write_new(path, content.as_bytes()).map_err(|source| {
+            match source.kind() {
+                io::ErrorKind::AlreadyExists => ConfigFileError::Exists {
+                    path: path.to_owned(),
+                },
+                _ => failed(path, source),
+            }
+        }),
+    }
+}
+
+/// A device would be gone, and a directory is somebody's mistake.
+fn replace(path: &Path, content: &str) -> Result<(), ConfigFileError> {
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(ConfigFileError::NotAFile {
+            path: path.to_owned(),
+        });
     }
     let written = private_file::write(path, content.as_bytes());
     written.map_err(|source| failed(path, source))
@@ -161,8 +176,7 @@ pub fn renew_file(path: &Path, token: &Token) -> Result<(), ConfigFileError> {
             false => new.push_str(line),
         }
     }
-    let written = private_file::write(path, new.as_bytes());
-    written.map_err(|source| failed(path, source))
+    replace(path, &new)
 }
 
 /// The content of a file in which [`renew_file`] finds the place of the token: for a look before the

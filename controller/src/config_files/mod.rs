@@ -45,6 +45,12 @@ pub enum ConfigFileError {
         /// Which.
         path: PathBuf,
     },
+    /// Something else has that name, such as `/dev/null`.
+    #[error("{} is no regular file: it is not replaced", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+    },
     /// A new token has no place in the file.
     #[error("{}: there is not exactly one line `token: …` at its left edge", path.display())]
     NoToken {

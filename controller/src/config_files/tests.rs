@@ -242,3 +242,24 @@ fn the_callers_directory_is_where_jmp_looks() {
     assert_eq!(home(&[own]).unwrap(), Home::at("/h/.config/jumpstarter"));
     assert!(matches!(home(&[]), Err(ConfigFileError::NoHome)));
 }
+
+#[test]
+fn what_is_no_regular_file_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = dir.path().join("null");
+    std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+    for path in [&*device, dir.path()] {
+        let error = write_file(path, "text", Existing::Replace).unwrap_err();
+        assert!(matches!(error, ConfigFileError::NotAFile { .. }), "{error}");
+        let error = write_file(path, "text", Existing::Keep).unwrap_err();
+        assert!(matches!(error, ConfigFileError::Exists { .. }), "{error}");
+    }
+    assert!(device.is_symlink() && dir.path().is_dir());
+    // A file elsewhere is another matter: its name is given to the new one.
+    let (link, file) = (dir.path().join("link"), dir.path().join("file"));
+    std::fs::write(&file, "old").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    write_file(&link, "new", Existing::Replace).unwrap();
+    assert_eq!(std::fs::read_to_string(&link).unwrap(), "new");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "old");
+}
