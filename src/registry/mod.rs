@@ -119,7 +119,10 @@ impl Registry {
         use rigd_drivers_network::{
             EchoNetwork, TcpNetwork, UdpNetwork, UnixNetwork, WebsocketNetwork,
         };
-        use rigd_drivers_power::MockPower;
+        use rigd_drivers_power::{
+            CommandPower, EnergeniePower, HttpPower, MockPower, ShellyPower, SnmpPower,
+            TasmotaHttpPower, TasmotaPower,
+        };
         use rigd_drivers_serial::Serial;
         use rigd_drivers_storage::{FileMux, FileStore, MockFlasher, MockMux, MockMuxFlasher};
         use rigd_drivers_virtual::Board;
@@ -135,11 +138,18 @@ impl Registry {
                 Entry::of::<WebsocketNetwork>(&[
                     "jumpstarter_driver_network.driver.WebsocketNetwork",
                 ]),
+                Entry::of::<CommandPower>(&[]),
+                Entry::of::<EnergeniePower>(&["jumpstarter_driver_energenie.driver.EnerGenie"]),
                 Entry::of::<GpioRelay>(&["jumpstarter_driver_gpiod.driver.PowerSwitch"]),
+                Entry::of::<HttpPower>(&["jumpstarter_driver_http_power.driver.HttpPower"]),
                 Entry::of::<MockPower>(&[
                     "jumpstarter_driver_power.driver.MockPower",
                     "jumpstarter_driver_power.driver.SyncMockPower",
                 ]),
+                Entry::of::<ShellyPower>(&[]),
+                Entry::of::<SnmpPower>(&["jumpstarter_driver_snmp.driver.SNMPServer"]),
+                Entry::of::<TasmotaPower>(&["jumpstarter_driver_tasmota.driver.TasmotaPower"]),
+                Entry::of::<TasmotaHttpPower>(&[]),
                 Entry::of::<Serial>(&["jumpstarter_driver_pyserial.driver.PySerial"]),
                 Entry::of::<FileMux>(&[]),
                 Entry::of::<FileStore>(&["jumpstarter_driver_opendal.driver.Opendal"]),

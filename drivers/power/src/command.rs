@@ -37,9 +37,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct CommandConfig {
     /// Program and arguments that switch on. There is no shell: each item is one argument. It must
     /// exit with 0.
-    pub on: Vec<String>,
+    pub turn_on: Vec<String>,
     /// Program and arguments that switch off.
-    pub off: Vec<String>,
+    pub turn_off: Vec<String>,
     /// Program and arguments that print `on` or `off` (or `1` or `0`), if there is a way to know.
     /// Without it the state is what was last told.
     pub state: Option<Vec<String>>,
@@ -87,8 +87,8 @@ impl Outlet for CommandOutlet {
 
     fn check(config: &CommandConfig) -> Result<(), ConfigError> {
         let commands = [
-            ("on", Some(&config.on)),
-            ("off", Some(&config.off)),
+            ("turnOn", Some(&config.turn_on)),
+            ("turnOff", Some(&config.turn_off)),
             ("state", config.state.as_ref()),
             ("read", config.read.as_ref()),
         ];
@@ -139,7 +139,12 @@ impl Outlet for CommandOutlet {
 
     async fn set(&self, on: bool) -> Result<Option<bool>, DriverError> {
         let config = &self.config;
-        self.run(if on { &config.on } else { &config.off }).await?;
+        self.run(if on {
+            &config.turn_on
+        } else {
+            &config.turn_off
+        })
+        .await?;
         self.get().await
     }
 

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use rigd_driver::{ConfigError, OpenError};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Visitor},
+};
 
 /// Longest time a board is kept off: a client waits for it.
 const MAX_OFF_TIME: f64 = 60.0;
@@ -16,8 +19,8 @@ const MAX_RETRIES: u32 = 5;
 const MAX_SECRET: u64 = 64 * 1024;
 
 /// What happens to the outlet at one end of a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum AtLease {
     /// Nothing.
     Keep,
@@ -25,6 +28,34 @@ pub enum AtLease {
     Off,
     /// It is switched on.
     On,
+}
+
+impl<'de> Deserialize<'de> for AtLease {
+    /// Takes booleans, too: `on` and `off` without quotes are booleans to YAML.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl Visitor<'_> for Words {
+            type Value = AtLease;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`keep`, `off` or `on`")
+            }
+
+            fn visit_bool<E>(self, on: bool) -> Result<AtLease, E> {
+                Ok(if on { AtLease::On } else { AtLease::Off })
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<AtLease, E> {
+                match word {
+                    "keep" => Ok(AtLease::Keep),
+                    "off" => Ok(AtLease::Off),
+                    "on" => Ok(AtLease::On),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+                }
+            }
+        }
+        from.deserialize_any(Words)
+    }
 }
 
 /// How an outlet is switched; the same for every kind of device.
@@ -227,6 +258,21 @@ mod tests {
                 .contains("the daemon's user must be able to read it"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn words_of_a_lease_need_no_quotes() {
+        let read = |text: &str| serde_json::from_str::<AtLease>(text).ok();
+        assert_eq!(read("\"keep\""), Some(AtLease::Keep));
+        assert_eq!(
+            read("\"off\"").zip(read("false")),
+            Some((AtLease::Off, AtLease::Off))
+        );
+        assert_eq!(
+            read("\"on\"").zip(read("true")),
+            Some((AtLease::On, AtLease::On))
+        );
+        assert_eq!(read("\"away\"").or(read("1")), None);
     }
 
     #[test]

@@ -32,7 +32,9 @@ fn log(dir: &Path, word: &str) -> Value {
 async fn programs_are_run_without_a_shell() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a; b $(c)");
-    let open = Open::new::<CommandPower>(json!({"on": ["touch", file], "off": ["rm", file]})).await;
+    let open =
+        Open::new::<CommandPower>(json!({"turnOn": ["touch", file], "turnOff": ["rm", file]}))
+            .await;
     assert_eq!(open.call("on").await.unwrap(), Value::Null);
     assert!(file.exists());
     assert_eq!(
@@ -56,8 +58,8 @@ async fn the_state_is_asked_for_where_there_is_a_way() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state");
     let given = json!({
-        "on": sh(&format!("echo on >{}", file.display())),
-        "off": ["/bin/true"],
+        "turnOn": sh(&format!("echo on >{}", file.display())),
+        "turnOff": ["/bin/true"],
         "state": ["cat", file],
         "read": ["echo", "{\"voltage\": 5.1, \"current\": 0.4}"],
     });
@@ -86,9 +88,10 @@ async fn the_whole_group_is_killed_at_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let pids = dir.path().join("pids");
     let script = format!("sleep 100 & echo $$ $! >{}; wait", pids.display());
-    let open =
-        Open::new::<CommandPower>(json!({"on": sh(&script), "off": ["/bin/true"], "timeout": 0.5}))
-            .await;
+    let open = Open::new::<CommandPower>(
+        json!({"turnOn": sh(&script), "turnOff": ["/bin/true"], "timeout": 0.5}),
+    )
+    .await;
     let error = open.error("on").await;
     assert!(matches!(error, DriverError::Timeout(_)), "{error:?}");
     let pids = fs::read_to_string(&pids).unwrap();
@@ -117,8 +120,8 @@ async fn secrets_come_by_the_environment_and_nothing_else_of_the_daemon() {
     let (secret, out) = (dir.path().join("secret"), dir.path().join("out"));
     fs::write(&secret, "hunter2\n").unwrap();
     let given = json!({
-        "on": sh(&format!("env >{}; tr '\\0' ' ' </proc/$$/cmdline >>{}", out.display(), out.display())),
-        "off": ["/bin/true"],
+        "turnOn": sh(&format!("env >{}; tr '\\0' ' ' </proc/$$/cmdline >>{}", out.display(), out.display())),
+        "turnOff": ["/bin/true"],
         "env": {"PDU": "pdu-1"},
         "envFiles": {"PDU_PASSWORD": secret},
     });
@@ -137,8 +140,7 @@ async fn secrets_come_by_the_environment_and_nothing_else_of_the_daemon() {
 #[tokio::test]
 async fn a_program_that_is_not_there_or_leaves_something_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let given =
-        json!({"on": ["/nonexistent/program"], "off": sh("sleep 100 & echo $! >&2; exit 3")});
+    let given = json!({"turnOn": ["/nonexistent/program"], "turnOff": sh("sleep 100 & echo $! >&2; exit 3")});
     let open = Open::new::<CommandPower>(given).await;
     let error = open.error("on").await.to_string();
     assert!(
@@ -157,7 +159,8 @@ async fn a_program_that_is_not_there_or_leaves_something_behind() {
 #[tokio::test]
 async fn a_flood_of_output_is_cut() {
     let script = "head -c 3000000 /dev/zero | tr '\\0' x; exit 1";
-    let open = Open::new::<CommandPower>(json!({"on": sh(script), "off": ["/bin/true"]})).await;
+    let open =
+        Open::new::<CommandPower>(json!({"turnOn": sh(script), "turnOff": ["/bin/true"]})).await;
     let error = open.error("on").await.to_string();
     assert!(error.len() < 400, "{}", error.len());
 }
@@ -168,7 +171,7 @@ async fn programs_of_one_device_run_one_at_a_time() {
     let lock = dir.path().join("lock");
     // Fails when another one is inside.
     let script = format!("mkdir {0} && sleep 0.05 && rmdir {0}", lock.display());
-    let given = json!({"on": sh(&script), "off": ["/bin/true"], "device": "test-pdu"});
+    let given = json!({"turnOn": sh(&script), "turnOff": ["/bin/true"], "device": "test-pdu"});
     let mut opens = Vec::new();
     for _ in 0..4 {
         opens.push(Open::new::<CommandPower>(given.clone()).await);
@@ -182,12 +185,15 @@ async fn programs_of_one_device_run_one_at_a_time() {
 #[tokio::test]
 async fn it_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    let given = json!({"on": log(dir.path(), "on"), "off": log(dir.path(), "off")});
+    let given = json!({"turnOn": log(dir.path(), "on"), "turnOff": log(dir.path(), "off")});
     contract::check::<CommandPower>(config(given)).await;
     assert!(!dir.path().join("log").exists());
-    let wrong: Value = json!({"on": [], "off": ["/bin/true"]});
-    assert_eq!(CommandPower::check(&config(wrong)).unwrap_err().key, "on");
-    let wrong: Value = json!({"on": ["a"], "off": ["b"], "envFiles": {"X": "relative"}});
+    let wrong: Value = json!({"turnOn": [], "turnOff": ["/bin/true"]});
+    assert_eq!(
+        CommandPower::check(&config(wrong)).unwrap_err().key,
+        "turnOn"
+    );
+    let wrong: Value = json!({"turnOn": ["a"], "turnOff": ["b"], "envFiles": {"X": "relative"}});
     assert_eq!(
         CommandPower::check(&config(wrong)).unwrap_err().key,
         "envFiles"
