@@ -2,11 +2,11 @@
 
 use std::{future::Future, time::Duration};
 
-use rigd_driver::{ConfigError, DriverError, OpenCx, OpenError, Value};
+use rigd_driver::{ConfigError, DriverError, Interface, OpenCx, OpenError, Value};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{AtLease, POWER_CLIENT, Reading, Switching};
+use crate::{AtLease, POWER_CLIENT, Reading, Switch, Switching};
 
 /// One outlet of a device, as its protocol sees it.
 ///
@@ -26,6 +26,17 @@ pub trait Outlet: Send + Sync + Sized + 'static {
 
     /// The settings that all switches share.
     fn switching(config: &Self::Config) -> &Switching;
+
+    /// What lease start and lease end do unless the shared settings say otherwise.
+    fn at_lease(config: &Self::Config) -> [AtLease; 2] {
+        let _ = config;
+        [Self::AT_LEASE; 2]
+    }
+
+    /// Adds calls of its own to those of every switch.
+    fn extend(interface: Interface<Switch<Self>>) -> Interface<Switch<Self>> {
+        interface
+    }
 
     /// Checks what types cannot say.
     fn check(config: &Self::Config) -> Result<(), ConfigError>;

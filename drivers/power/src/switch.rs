@@ -97,11 +97,12 @@ impl<O: Outlet> Driver for Switch<O> {
             .call("off", Mode::Preempting, Self::off)
             .call("cycle", Mode::Exclusive, Self::cycle)
             .call("state", Mode::Shared, Self::state);
-        if O::READS {
+        let interface = if O::READS {
             interface.streaming("read", Self::read)
         } else {
             interface
-        }
+        };
+        O::extend(interface)
     }
 
     fn check(config: &O::Config) -> Result<(), ConfigError> {
@@ -112,14 +113,18 @@ impl<O: Outlet> Driver for Switch<O> {
     async fn open(config: &O::Config, cx: &OpenCx) -> Result<Self, OpenError> {
         let outlet = O::open(config, cx).await?;
         let switching = O::switching(config);
-        let (start, end) = (switching.on_lease_start, switching.on_lease_end);
+        let [start, end] = O::at_lease(config);
+        let lease = [
+            switching.on_lease_start.unwrap_or(start),
+            switching.on_lease_end.unwrap_or(end),
+        ];
         Ok(Self {
             device: Device::at(&outlet.address()),
             outlet,
             min_off: switching.min_off(),
             most: switching.max_switches_per_minute,
             retries: switching.retries,
-            lease: [start, end].map(|at| at.unwrap_or(O::AT_LEASE)),
+            lease,
             record: Mutex::new(Record {
                 state: UNKNOWN,
                 off_since: None,
@@ -144,6 +149,11 @@ impl<O: Outlet> Driver for Switch<O> {
 }
 
 impl<O: Outlet> Switch<O> {
+    /// What it switches, for calls that its outlet adds.
+    pub fn outlet(&self) -> &O {
+        &self.outlet
+    }
+
     async fn on(self: Arc<Self>, _: Call) -> Result<Value, DriverError> {
         let work = async {
             self.afford(1)?;
@@ -274,14 +284,24 @@ impl<O: Outlet> Switch<O> {
         }
     }
 
-    /// A question to the device, in its turn and within its time.
-    async fn converse<T, W>(&self, ask: impl FnOnce() -> W) -> Result<T, DriverError>
+    /// A question to the device, in its turn and within its time. It lets an `off` of this outlet go
+    /// first, and is asked again afterwards.
+    async fn converse<T, W>(&self, ask: impl Fn() -> W) -> Result<T, DriverError>
     where
         W: Future<Output = Result<T, DriverError>>,
     {
-        let _turn = self.device.turn(Urgency::Ordinary).await?;
-        let end = Instant::now() + self.outlet.limit();
-        self.limited(end, ask()).await
+        let mut offs = self.offs.subscribe();
+        loop {
+            let _turn = self.device.turn(Urgency::Ordinary).await?;
+            offs.mark_unchanged();
+            let end = Instant::now() + self.outlet.limit();
+            // cancel-safe: a question that is broken off changes nothing.
+            tokio::select! {
+                biased;
+                _ = offs.changed() => {}
+                answer = self.limited(end, ask()) => return answer,
+            }
+        }
     }
 
     async fn limited<T>(

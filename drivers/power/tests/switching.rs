@@ -113,6 +113,23 @@ async fn an_off_waits_for_no_on_that_gets_no_answer() {
 }
 
 #[tokio::test]
+async fn an_off_goes_before_a_question_that_gets_no_answer() {
+    let web = Web::start(vec![Reply::Silence, ok(""), ok("{}")]).await;
+    let mut given = http(&web, "", &json!({}));
+    given["power_read"] = json!({"url": format!("http://{}/read", web.host())});
+    let open = Open::new::<HttpPower>(given).await;
+    let (reading, ()) = tokio::join!(open.read(), async {
+        web.until(1).await;
+        let started = Instant::now();
+        open.call("off").await.unwrap();
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    });
+    assert_eq!(reading.unwrap(), json!({"voltage": 0.0, "current": 0.0}));
+    assert_eq!(web.asked(), ["GET /read", "GET /off", "GET /read"]);
+}
+
+#[tokio::test]
 async fn an_off_ends_the_repetitions_of_an_on() {
     let web = Web::start(vec![Reply::Raw(b""), ok("")]).await;
     let open = one(&web, json!({"retries": 5})).await;

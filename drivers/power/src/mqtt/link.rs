@@ -318,6 +318,8 @@ impl Runner {
                         None => Err(io::ErrorKind::UnexpectedEof.into()),
                     },
                     order = orders.recv() => match order {
+                        // Its call is over; what it wanted must not happen later.
+                        Some(order) if order.arrived.is_closed() => Ok(()),
                         Some(order) => {
                             number = number.checked_add(1).unwrap_or(2);
                             waiting = Some((number, order.arrived));

@@ -83,3 +83,24 @@ fn what_is_hidden_comes_back_and_what_is_changed_does_not() {
         }
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn nothing_that_comes_makes_it_panic(bytes: Vec<u8>, at: usize, flip: u8) {
+        let engine = Engine { id: vec![1, 2, 3], boots: 4, time: 5 };
+        let user = User {
+            name: "lab".into(),
+            auth: None,
+            privacy: None,
+        };
+        let keys = user.keys(&engine.id);
+        receive(&bytes, Some(&keys));
+        // What is nearly right goes deeper.
+        let mut near = message(7, &engine, "lab", None, &[0xa8, 0x0b, 2, 1, 9, 2, 1, 0, 2, 1, 0, 0x30, 0]);
+        let at = at % near.len();
+        near[at] ^= flip;
+        near.truncate(near.len() - bytes.len().min(near.len()) / 8);
+        receive(&near, Some(&keys));
+        super::super::pdu::community_answer(1, &near);
+    }
+}
