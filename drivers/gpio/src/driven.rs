@@ -14,7 +14,7 @@ use crate::{
 
 /// A chip on a bus that hangs must not hold its caller for ever. Setting a line takes microseconds,
 /// milliseconds behind I2C.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 /// `GPIO_MAX_NAME_SIZE` of include/uapi/linux/gpio.h, with the zero byte at the end.
 const CONSUMER: usize = 31;
 
@@ -94,18 +94,33 @@ impl Held {
 
     /// Switches the line for a call.
     pub(crate) async fn switch(&self, call: &Call, level: Level) -> Result<(), DriverError> {
-        let read = move |line: &dyn Line| {
-            line.set(level)?;
-            line.get()
-        };
-        let pin = self.on_thread(call, "set", read).await?;
-        let name = self.found.name.as_deref().unwrap_or("unnamed");
-        let (offset, method) = (self.found.offset, call.method());
-        info!(
-            "line {offset} ({name}) {method}() -> pin reads: {}",
-            pin.word()
-        );
+        let pin = self.on_thread(call, "set", set_and_get(level)).await?;
+        self.tell(call.method(), pin);
         Ok(())
+    }
+
+    /// Switches the line for what is no call, or has no turn on the device's thread. Gives what the
+    /// pin reads then.
+    pub(crate) async fn switch_apart(&self, level: Level) -> Result<Level, DriverError> {
+        let pin = self.apart("set", set_and_get(level)).await?;
+        let method = match level {
+            Level::Active => "on",
+            Level::Inactive => "off",
+        };
+        self.tell(method, pin);
+        Ok(pin)
+    }
+
+    /// What the pin reads, for what is no call.
+    pub(crate) async fn read_apart(&self) -> Result<Level, DriverError> {
+        self.apart("read", |line| line.get()).await
+    }
+
+    // Clients' logs have these words of the Python driver.
+    fn tell(&self, method: &str, pin: Level) {
+        let name = self.found.name.as_deref().unwrap_or("unnamed");
+        let (offset, pin) = (self.found.offset, pin.word());
+        info!("line {offset} ({name}) {method}() -> pin reads: {pin}");
     }
 
     /// What the pin reads, for a call.
@@ -128,23 +143,30 @@ impl Held {
         }
     }
 
-    /// Sets the level at a lease start, which is no call and so has no turn on the device's thread.
-    pub(crate) async fn start_at(&self, level: Level) -> Result<(), DriverError> {
+    async fn apart<T: Send + 'static>(
+        &self,
+        verb: &str,
+        job: impl FnOnce(&dyn Line) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, DriverError> {
         let line = self.line.clone();
         let (tx, rx) = oneshot::channel();
         // A thread of its own: one that hangs must neither use up a pool nor hold up the shutdown.
-        let thread = std::thread::Builder::new().name("rigd:gpio-start".into());
-        let set = move || {
+        // It keeps the line, so the instance is not opened again before it is over.
+        let thread = std::thread::Builder::new().name("rigd:gpio".into());
+        let work = move || {
             // Nobody listens any more after the limit.
-            tx.send(line.set(level)).ok();
+            tx.send(job(&*line)).ok();
         };
         thread
-            .spawn(set)
+            .spawn(work)
             .map_err(|e| DriverError::Exhausted(format!("cannot start a thread: {e}")))?;
         match timeout(ANSWER, rx).await {
-            Ok(Ok(outcome)) => outcome.map_err(|error| self.failed("set", &error)),
-            Ok(Err(_)) => Err(DriverError::Device(format!("cannot set {}", self.place()))),
-            Err(_) => Err(self.hangs("set")),
+            Ok(Ok(outcome)) => outcome.map_err(|error| self.failed(verb, &error)),
+            Ok(Err(_)) => Err(DriverError::Device(format!(
+                "cannot {verb} {}",
+                self.place()
+            ))),
+            Err(_) => Err(self.hangs(verb)),
         }
     }
 
@@ -162,6 +184,13 @@ impl Held {
         let text = format!("cannot {verb} {}: no answer in {limit} s", self.found.place);
         self.health.faulty(text.clone());
         DriverError::Timeout(text)
+    }
+}
+
+fn set_and_get(level: Level) -> impl FnOnce(&dyn Line) -> io::Result<Level> + Send + 'static {
+    move |line| {
+        line.set(level)?;
+        line.get()
     }
 }
 

@@ -22,4 +22,4 @@ pub use input::{GpioInput, GpioInputConfig};
 pub use kernel::Kernel;
 pub use line::Chips;
 pub use output::{GpioOutput, GpioOutputConfig};
-pub use relay::{GpioRelay, GpioRelayConfig};
+pub use relay::{GpioOutlet, GpioRelay, GpioRelayConfig};

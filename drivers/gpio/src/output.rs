@@ -42,59 +42,6 @@ pub struct GpioOutputConfig {
     pub on_lease_start: OnLeaseStart,
 }
 
-/// What relays and outputs share.
-pub(crate) struct Output {
-    held: Held,
-    initial: Level,
-    on_lease_start: OnLeaseStart,
-}
-
-pub(crate) struct Settings {
-    pub(crate) device: Option<String>,
-    pub(crate) line: LineName,
-    pub(crate) drive: Drive,
-    pub(crate) bias: Bias,
-    pub(crate) active_low: bool,
-    pub(crate) initial: Level,
-    pub(crate) on_lease_start: OnLeaseStart,
-}
-
-impl Output {
-    pub(crate) async fn open<C: Chips>(settings: Settings, cx: &OpenCx) -> Result<Self, OpenError> {
-        let wanted = Wanted {
-            device: settings.device,
-            line: settings.line,
-            direction: Direction::Output(settings.initial, settings.drive),
-            bias: settings.bias,
-            active_low: settings.active_low,
-        };
-        Ok(Self {
-            held: Held::take::<C>(wanted, cx).await?,
-            initial: settings.initial,
-            on_lease_start: settings.on_lease_start,
-        })
-    }
-
-    pub(crate) async fn lease_start(&self) -> Result<(), DriverError> {
-        match self.on_lease_start {
-            OnLeaseStart::Initial => self.held.start_at(self.initial).await,
-            OnLeaseStart::Keep => Ok(()),
-        }
-    }
-
-    pub(crate) async fn on(&self, call: &Call) -> Result<(), DriverError> {
-        self.held.switch(call, Level::Active).await
-    }
-
-    pub(crate) async fn off(&self, call: &Call) -> Result<(), DriverError> {
-        self.held.switch(call, Level::Inactive).await
-    }
-
-    pub(crate) async fn read_pin(&self, call: &Call) -> Result<u8, DriverError> {
-        Ok(number(self.held.read(call).await?))
-    }
-}
-
 /// A level as clients get it.
 pub(crate) fn number(level: Level) -> u8 {
     match level {
@@ -105,7 +52,9 @@ pub(crate) fn number(level: Level) -> u8 {
 
 /// An output on a line of `C`.
 pub struct GpioOutput<C = Kernel> {
-    output: Output,
+    held: Held,
+    initial: Level,
+    on_lease_start: OnLeaseStart,
     chips: PhantomData<fn() -> C>,
 }
 
@@ -127,36 +76,40 @@ impl<C: Chips> Driver for GpioOutput<C> {
     }
 
     async fn open(config: &GpioOutputConfig, cx: &OpenCx) -> Result<Self, OpenError> {
-        let settings = Settings {
+        let initial = initial_level(config.initial_value);
+        let wanted = Wanted {
             device: config.device.clone(),
             line: config.line.clone(),
-            drive: config.drive.unwrap_or_default(),
+            direction: Direction::Output(initial, config.drive.unwrap_or_default()),
             bias: config.bias.unwrap_or_default(),
             active_low: config.active_low,
-            initial: initial_level(config.initial_value),
-            on_lease_start: config.on_lease_start,
         };
         Ok(Self {
-            output: Output::open::<C>(settings, cx).await?,
+            held: Held::take::<C>(wanted, cx).await?,
+            initial,
+            on_lease_start: config.on_lease_start,
             chips: PhantomData,
         })
     }
 
     async fn lease_start(&self) -> Result<(), DriverError> {
-        self.output.lease_start().await
+        match self.on_lease_start {
+            OnLeaseStart::Initial => self.held.switch_apart(self.initial).await.map(drop),
+            OnLeaseStart::Keep => Ok(()),
+        }
     }
 }
 
 impl<C: Chips> GpioOutput<C> {
     async fn on(self: Arc<Self>, call: Call) -> Result<(), DriverError> {
-        self.output.on(&call).await
+        self.held.switch(&call, Level::Active).await
     }
 
     async fn off(self: Arc<Self>, call: Call) -> Result<(), DriverError> {
-        self.output.off(&call).await
+        self.held.switch(&call, Level::Inactive).await
     }
 
     async fn read_pin(self: Arc<Self>, call: Call) -> Result<u8, DriverError> {
-        self.output.read_pin(&call).await
+        Ok(number(self.held.read(&call).await?))
     }
 }

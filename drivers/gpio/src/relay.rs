@@ -1,18 +1,18 @@
 //! A relay: a GPIO line as a power switch.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
-use futures::Stream;
-use rigd_driver::{
-    Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError, Value,
-};
+use rigd_driver::{Call, ConfigError, DriverError, Interface, Mode, OpenCx, OpenError};
+use rigd_drivers_power::{AtLease, Outlet, Switch, Switching};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
     Chips, Kernel,
     config::{Bias, Drive, InitialValue, LineName, OnLeaseStart, check_names, initial_level},
-    output::{Output, Settings},
+    driven::{ANSWER, Held, Wanted},
+    line::{Direction, Level},
+    output::number,
 };
 
 /// Power through a relay on a GPIO line of the host, by the kernel's character device.
@@ -42,28 +42,44 @@ pub struct GpioRelayConfig {
     /// `initial` sets the initial value at the start of each lease, `keep` leaves the state alone. Default `initial`.
     #[serde(default, rename = "onLeaseStart")]
     pub on_lease_start: OnLeaseStart,
+    /// Limits that all power switches have. `switching.onLeaseStart` wins over `onLeaseStart`.
+    #[serde(default)]
+    pub switching: Switching,
     /// Accepted for files of the Python driver, which ignores it as well.
     pub mode: Option<String>,
 }
 
-/// A relay on a line of `C`.
-pub struct GpioRelay<C = Kernel> {
-    output: Output,
+/// A relay on a line of `C`, with the limits that all power switches have.
+pub type GpioRelay<C = Kernel> = Switch<GpioOutlet<C>>;
+
+/// The line of a relay.
+pub struct GpioOutlet<C = Kernel> {
+    held: Held,
     chips: PhantomData<fn() -> C>,
 }
 
-impl<C: Chips> Driver for GpioRelay<C> {
+impl<C: Chips> Outlet for GpioOutlet<C> {
     const TYPE: &'static str = "power.gpio";
-    const CLIENT: &'static str = "jumpstarter_driver_power.client.PowerClient";
-    const CATEGORY: &'static str = "power";
     type Config = GpioRelayConfig;
 
-    fn interface() -> Interface<Self> {
-        Interface::new()
-            .call("on", Mode::Exclusive, Self::on)
-            .call("off", Mode::Preempting, Self::off)
-            .call("read_pin", Mode::Shared, Self::read_pin)
-            .streaming("read", Self::read)
+    fn switching(config: &GpioRelayConfig) -> &Switching {
+        &config.switching
+    }
+
+    fn at_lease(config: &GpioRelayConfig) -> [AtLease; 2] {
+        let initial = match initial_level(config.initial_value) {
+            Level::Active => AtLease::On,
+            Level::Inactive => AtLease::Off,
+        };
+        let start = match config.on_lease_start {
+            OnLeaseStart::Initial => initial,
+            OnLeaseStart::Keep => AtLease::Keep,
+        };
+        [start, AtLease::Keep]
+    }
+
+    fn extend(interface: Interface<GpioRelay<C>>) -> Interface<GpioRelay<C>> {
+        interface.call("read_pin", Mode::Shared, read_pin::<C>)
     }
 
     fn check(config: &GpioRelayConfig) -> Result<(), ConfigError> {
@@ -71,46 +87,49 @@ impl<C: Chips> Driver for GpioRelay<C> {
     }
 
     async fn open(config: &GpioRelayConfig, cx: &OpenCx) -> Result<Self, OpenError> {
-        let output = Output::open::<C>(
-            Settings {
-                device: config.device.clone(),
-                line: config.line.clone(),
-                drive: config.drive.unwrap_or_default(),
-                bias: config.bias.unwrap_or_default(),
-                active_low: config.active_low,
-                initial: initial_level(config.initial_value),
-                on_lease_start: config.on_lease_start,
-            },
-            cx,
-        );
+        let initial = initial_level(config.initial_value);
+        let wanted = Wanted {
+            device: config.device.clone(),
+            line: config.line.clone(),
+            direction: Direction::Output(initial, config.drive.unwrap_or_default()),
+            bias: config.bias.unwrap_or_default(),
+            active_low: config.active_low,
+        };
         Ok(Self {
-            output: output.await?,
+            held: Held::take::<C>(wanted, cx).await?,
             chips: PhantomData,
         })
     }
 
-    async fn lease_start(&self) -> Result<(), DriverError> {
-        self.output.lease_start().await
+    // A line is held by one instance alone, so nobody else takes turns with it.
+    fn address(&self) -> String {
+        self.held.place().to_owned()
+    }
+
+    // The line's own limit comes first, and says more.
+    fn limit(&self) -> Duration {
+        ANSWER + Duration::from_secs(1)
+    }
+
+    // What a chip does not do at once it does not do a moment later.
+    fn repeatable(&self, _: bool) -> bool {
+        false
+    }
+
+    async fn set(&self, on: bool) -> Result<Option<bool>, DriverError> {
+        let level = if on { Level::Active } else { Level::Inactive };
+        self.held.switch_apart(level).await?;
+        // Not what the pin reads: an open drain that something else pulls is switched nevertheless.
+        Ok(None)
+    }
+
+    async fn get(&self) -> Result<Option<bool>, DriverError> {
+        Ok(Some(self.held.read_apart().await? == Level::Active))
     }
 }
 
-impl<C: Chips> GpioRelay<C> {
-    async fn on(self: Arc<Self>, call: Call) -> Result<(), DriverError> {
-        self.output.on(&call).await
-    }
-
-    async fn off(self: Arc<Self>, call: Call) -> Result<(), DriverError> {
-        self.output.off(&call).await
-    }
-
-    async fn read_pin(self: Arc<Self>, call: Call) -> Result<u8, DriverError> {
-        self.output.read_pin(&call).await
-    }
-
-    fn read(self: Arc<Self>, _: Call) -> impl Stream<Item = Result<Value, DriverError>> {
-        let text = "a relay on a GPIO line measures neither voltage nor current";
-        futures::stream::iter([Err(DriverError::Unimplemented(text.into()))])
-    }
+async fn read_pin<C: Chips>(relay: Arc<GpioRelay<C>>, call: Call) -> Result<u8, DriverError> {
+    Ok(number(relay.outlet().held.read(&call).await?))
 }
 
 #[cfg(test)]

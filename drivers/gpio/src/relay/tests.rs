@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use rigd_driver::{Blueprint, Health, Instance, KeyKind, KeyOwner, contract};
+use rigd_driver::{Blueprint, Driver, Health, Instance, KeyKind, KeyOwner, Value, contract};
 use serde_json::{from_value, json};
 
 use super::*;
@@ -144,6 +144,27 @@ async fn a_lease_starts_with_the_initial_value_or_keeps_the_state() {
     rig.instance.lease_end().await;
     rig.instance.lease_start().await;
     assert_eq!(pin.sets(), [Level::Active]);
+}
+
+#[tokio::test]
+async fn the_limits_of_all_power_switches_hold() {
+    let pin = relays(213);
+    let switching = json!({"maxSwitchesPerMinute": 2, "minOffTime": 0.2});
+    let rig = Rig::start::<213>(json!({"switching": switching})).await;
+    rig.call("off").await.unwrap();
+    let off = std::time::Instant::now();
+    rig.call("on").await.unwrap();
+    assert!(
+        off.elapsed() > Duration::from_millis(150),
+        "{:?}",
+        off.elapsed()
+    );
+    let error = rig.call("on").await.unwrap_err();
+    assert!(matches!(&error, DriverError::Exhausted(_)), "{error:?}");
+    let state = rig.call("state").await.unwrap();
+    assert_eq!(state, json!({"on": true, "source": "device"}));
+    rig.call("off").await.unwrap();
+    assert_eq!(pin.level(), Level::Inactive, "an off is never refused");
 }
 
 #[tokio::test]
