@@ -61,6 +61,18 @@ pub(crate) enum StartError {
     /// The certificate that the settings name, or a name that they want in its own one.
     #[error("the certificate of the embedded controller: {0}")]
     Given(CertError),
+    /// No client would accept it.
+    #[error(
+        "the certificate of the embedded controller does not hold the name {name}, which is handed \
+         out: it is for {}; start rigd with --advertise and one of them",
+        holds.join(", ")
+    )]
+    OtherName {
+        /// The name that is handed out.
+        name: String,
+        /// What the certificate is for.
+        holds: Vec<String>,
+    },
     /// Its port.
     #[error(transparent)]
     Port(#[from] port::PortError),
@@ -106,7 +118,7 @@ impl From<StartError> for Failure {
         // Its text has those of its causes.
         let text = anyhow::Error::msg(error.to_string());
         match error {
-            StartError::Given(_) => Self::Usage(text),
+            StartError::Given(_) | StartError::OtherName { .. } => Self::Usage(text),
             _ => Self::Runtime(text),
         }
     }
@@ -193,6 +205,12 @@ fn open(options: &Options, directory: &Path) -> Result<Opened, StartError> {
             "The port of before is in use: files that were handed out name it, and do not lead here. \
              End the program that has it (`ss -ltnp` names it) and restart rigd, or hand them out anew."
         );
+    }
+    if !certs.covers(endpoint.host()) {
+        return Err(StartError::OtherName {
+            name: endpoint.host().to_owned(),
+            holds: certs.names(),
+        });
     }
     endpoint::remember(directory, &endpoint)?;
     let from = SystemTime::now();

@@ -244,6 +244,19 @@ fn certificates_that_are_none() {
         &ca,
         &[&format!("{none}: No such file or directory (os error 2)\n")],
     );
+    // It is one, but for another name than the one that is handed out.
+    let flags = [
+        ["--controller-cert", &cert],
+        ["--controller-key", &key],
+        ["--controller-ca", &ca],
+        ["--advertise", "other.example"],
+    ];
+    let words = [
+        "does not hold the name other.example",
+        "127.0.0.1",
+        "--advertise",
+    ];
+    lab.does_not_start(2, flags.as_flattened(), &words);
     lab.is_intact();
 }
 
