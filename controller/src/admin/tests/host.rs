@@ -24,7 +24,10 @@ async fn a_file_does_not_take_over_what_an_administrator_made() {
     let files = [file("good", "x"), file("rig-1", "y")];
     let (code, said) = refused(host(&lab.engine, &files).await);
     assert_eq!(code, Code::FailedPrecondition);
-    assert!(said.contains("\"rig-1\"") && said.contains("same name"), "{said}");
+    assert!(
+        said.contains("\"rig-1\"") && said.contains("same name"),
+        "{said}"
+    );
     assert_eq!(lab.world(), before);
 }
 
