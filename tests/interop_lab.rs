@@ -27,6 +27,17 @@
 //! | transfer a lease | `leases::transfer_a_lease` |
 //! | lease and connect by selector, by name, by both | `leases::lease_and_connect_by_selector_by_name_and_by_both` |
 //! | an exporter by name that does not exist | `leases::an_exporter_that_does_not_exist` |
+//!
+//! Upstream's unit and integration tests of a controller have theirs in the crate `controller`:
+//!
+//! | case | test |
+//! |---|---|
+//! | a Listen that supersedes: tokens that wait are delivered to the older one, no new ones | `api::controller::tests::listen::an_older_one_delivers_what_it_has_and_ends_well` |
+//! | a full queue is RESOURCE_EXHAUSTED, and blocks nobody | `api::controller::tests::listen::eight_wait_and_the_ninth_is_told_so` |
+//! | the code of Dial for each status | `api::controller::tests::dial::each_status_has_its_answer` |
+//! | ReleaseLease can be repeated, and is refused to others | `api::controller::tests::leases::release_by_its_client_or_its_exporter_can_be_repeated` |
+//! | policies: client, exporter, duration, priority, spot | `schedule::tests::outcomes::policies_admit_by_client_exporter_and_duration`, `…::spot_access_alone_is_refused_and_beside_other_access_unused` |
+//! | the router never repeats a token | `router::tests::pairing::without_a_good_token_nobody_gets_in_and_no_token_is_repeated` |
 
 #![allow(
     clippy::unwrap_used,
