@@ -163,6 +163,18 @@ impl Daemon {
         found.unwrap_or_else(|| panic!("no {what} in the daemon's output:\n{}", self.output.text()))
     }
 
+    /// Waits until it has ended by itself, and gives its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let end = Instant::now() + STOP_LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "it goes on:\n{}", self.output.text());
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Asks it to stop with SIGTERM and waits; one that does not listen is killed, and `None`.
     pub(crate) fn stop(&mut self) -> Option<ExitStatus> {
         if let Some(status) = self.child.try_wait().unwrap() {
