@@ -1,5 +1,5 @@
 //! Who calls: every call to the lab's services is authenticated here, by its headers alone, and failures
-//! are logged here. [`super::gate`] asks before a handler is called; handlers find the answer.
+//! are logged here. The gate asks before a handler is called; handlers find the answer.
 //!
 //! What it must never do: print a token, or tell anything of the lab to somebody without one.
 
