@@ -26,6 +26,7 @@ mod open_cx;
 mod queue;
 mod resource;
 mod task_scope;
+mod wake;
 
 pub use async_trait::async_trait;
 pub use blueprint::Blueprint;

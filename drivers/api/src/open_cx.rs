@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     collections::BTreeMap,
+    future::Future,
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -11,7 +12,9 @@ use std::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{Driver, Health, Instance, OpenError, TaskScope, device_thread::DeviceThread};
+use crate::{
+    Driver, Health, Instance, OpenError, TaskScope, device_thread::DeviceThread, wake::Wakes,
+};
 
 /// Tells the instance that its device is gone; it is then closed and opened again with back-off.
 ///
@@ -91,6 +94,7 @@ pub struct OpenCx {
     pub(crate) parent: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) children: BTreeMap<String, Arc<Instance>>,
     pub(crate) descriptor: Mutex<Option<OwnedFd>>,
+    pub(crate) wakes: Wakes,
 }
 
 impl OpenCx {
@@ -144,6 +148,17 @@ impl OpenCx {
     /// A descriptor inherited from the process before this one, if there is one.
     pub fn take_descriptor(&self) -> Option<OwnedFd> {
         self.descriptor.lock().ok().and_then(|mut slot| slot.take())
+    }
+
+    /// Makes a new attempt worthwhile when `event` resolves, for instance because a device was
+    /// plugged in: while the instance is not ready it is then opened at once, and not only when
+    /// its back-off is over.
+    ///
+    /// Call it before looking for the device, with a listener that hears from then on, so that
+    /// nothing falls between the two. What was given counts until the next attempt, which gives it
+    /// anew; several events count each. Attempts are kept apart however often events come.
+    pub fn wake_on(&self, event: impl Future<Output = ()> + Send + 'static) {
+        self.wakes.add(event);
     }
 
     /// Runs blocking work on the instance's own thread.

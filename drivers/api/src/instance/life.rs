@@ -13,8 +13,10 @@ use tracing::Instrument;
 
 use super::{Health, Instance};
 use crate::{
-    DriverError, HealthHandle, OpenCx, OpenError, TaskScope, blueprint::Opened,
+    DriverError, HealthHandle, OpenCx, OpenError, TaskScope,
+    blueprint::Opened,
     device_thread::panicked,
+    wake::{Pace, Wakes},
 };
 
 /// How long one attempt to open hardware may take before the instance counts as faulty.
@@ -24,34 +26,50 @@ const LEASE_STEP_LIMIT: Duration = Duration::from_secs(10);
 /// Shortest and longest wait between two attempts to open absent hardware.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How an attempt to open ended.
+struct Attempt {
+    ready: bool,
+    /// What makes the next one worthwhile.
+    wakes: Wakes,
+}
+
+impl OpenCx {
+    fn into_attempt(self, ready: bool) -> Attempt {
+        let wakes = self.wakes;
+        Attempt { ready, wakes }
+    }
+}
+
 impl Instance {
-    /// Opens the hardware once, and from then on again with back-off whenever it is not ready.
-    /// Returns after the first attempt, at most 10 s later.
+    /// Opens the hardware once, and from then on again with back-off whenever it is not ready, and
+    /// earlier when something happens that the driver waits for. Returns after the first attempt,
+    /// at most 10 s later.
     pub async fn start(self: &Arc<Self>) {
         let mut health = self.health.subscribe();
-        self.try_open().await;
+        let mut attempt = self.try_open().await;
         let me: Weak<Self> = Arc::downgrade(self);
         self.supervisor.spawn(async move {
-            let mut wait = RETRY.0;
+            let (mut wait, mut pace) = (RETRY.0, Pace::default());
             loop {
                 // The instance's own task ends with the instance, so the sender is there.
                 let lost = health.wait_for(|h| *h != Health::Ready).await.is_ok();
                 if !lost {
                     return;
                 }
-                tokio::time::sleep(wait).await;
+                let woken = timeout(wait, pace.woken(&attempt.wakes)).await.is_ok();
                 let Some(me) = me.upgrade() else { return };
-                wait = if me.try_open().await {
-                    RETRY.0
-                } else {
-                    (wait * 2).min(RETRY.1)
+                attempt = me.try_open().await;
+                wait = match (attempt.ready, woken) {
+                    (true, _) => RETRY.0,
+                    (false, true) => wait,
+                    (false, false) => (wait * 2).min(RETRY.1),
                 };
             }
         });
     }
 
-    /// One attempt; tells whether the instance is ready afterwards.
-    async fn try_open(self: &Arc<Self>) -> bool {
+    /// One attempt.
+    async fn try_open(self: &Arc<Self>) -> Attempt {
         self.close_driver().await;
         let tasks = TaskScope::new(self.span.clone());
         let health = HealthHandle::new(self.health.clone());
@@ -66,7 +84,11 @@ impl Instance {
             parent: self.parent.as_ref().and_then(|p| p.as_any()),
             children: self.children.clone(),
             descriptor: Mutex::new(self.descriptor.lock().ok().and_then(|mut fd| fd.take())),
+            wakes: Wakes::default(),
         };
+        if let Some(parent) = &self.parent {
+            cx.wakes.add_return(parent.health.subscribe());
+        }
         let before = self.health();
         let opening = AssertUnwindSafe(self.blueprint.0.open(&cx)).catch_unwind();
         let opened = match timeout(OPEN_LIMIT, opening.instrument(self.span.clone())).await {
@@ -86,14 +108,14 @@ impl Instance {
                         state.health = Some(health.clone());
                         state.leased
                     }
-                    Err(_) => return false,
+                    Err(_) => return cx.into_attempt(false),
                 };
                 if leased {
                     self.lease_step("lease start", driver.lease_start()).await;
                 }
                 health.opened();
                 self.span.in_scope(|| tracing::debug!("Instance is ready."));
-                return true;
+                return cx.into_attempt(true);
             }
             Err(OpenError::Absent(reason)) => Health::Absent(reason),
             Err(OpenError::Faulty(reason)) => Health::Faulty(reason),
@@ -110,7 +132,7 @@ impl Instance {
             });
         }
         self.health.send_replace(failed);
-        false
+        cx.into_attempt(false)
     }
 
     /// A lease begins.

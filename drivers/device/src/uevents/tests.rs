@@ -1,0 +1,53 @@
+use super::*;
+
+fn event(action: &str, devname: &str) -> Uevent {
+    let text = format!("{action}@/devices/x/{devname}\0SUBSYSTEM=gpio\0DEVNAME={devname}\0");
+    Uevent::Device(Arc::new(DeviceEvent::parse(text.as_bytes()).unwrap()))
+}
+
+#[tokio::test]
+async fn the_kernel_lets_everybody_listen() {
+    open().unwrap();
+    let (mut one, mut other) = (Uevents::subscribe(), Uevents::subscribe());
+    let hub = HUB.lock().unwrap().clone().unwrap();
+    hub.announce(event("add", "gpiochip7"));
+    // Devices of this host may be announced meanwhile.
+    while one.next().await != event("add", "gpiochip7") {}
+    while other.next().await != event("add", "gpiochip7") {}
+}
+
+#[tokio::test]
+async fn who_falls_behind_is_told_that_everything_may_have_changed() {
+    let hub = Uevents::silent();
+    let mut slow = hub.listener();
+    for _ in 0..=BACKLOG {
+        hub.announce(event("add", "gpiochip0"));
+    }
+    assert_eq!(slow.next().await, Uevent::Overflow);
+    // And gets what is there still.
+    assert_eq!(slow.next().await, event("add", "gpiochip0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_removal_of_this_file_counts() {
+    let hub = Uevents::silent();
+    let mut events = hub.listener();
+    let gone = async |events: &mut Events, told: Uevent| {
+        hub.announce(told);
+        let gone = events.removed(Path::new("/dev/gpiochip0"));
+        tokio::time::timeout(Duration::from_millis(1), gone)
+            .await
+            .is_ok()
+    };
+    assert!(!gone(&mut events, event("remove", "gpiochip01")).await);
+    assert!(!gone(&mut events, event("remove", "bus/gpiochip0")).await);
+    assert!(!gone(&mut events, event("add", "gpiochip0")).await);
+    assert!(gone(&mut events, event("remove", "gpiochip0")).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nobody_may_listen_no_events_come() {
+    let mut events = Uevents::silent().listener();
+    let next = tokio::time::timeout(Duration::from_secs(3600), events.next());
+    assert!(next.await.is_err());
+}
