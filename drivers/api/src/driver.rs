@@ -51,9 +51,9 @@ pub trait Driver: Send + Sync + Sized + 'static {
         Vec::new()
     }
 
-    /// Opens the hardware. Called at start and again with back-off after a failure or a loss; the
-    /// future is dropped when it takes too long, so blocking work belongs into
-    /// [`OpenCx::blocking`].
+    /// Opens the hardware. Called at start and again after a failure or a loss, with back-off or
+    /// when an event given to [`OpenCx::wake_on`] comes; the future is dropped when it takes too
+    /// long, so blocking work belongs into [`OpenCx::blocking`].
     fn open(
         config: &Self::Config,
         cx: &OpenCx,
