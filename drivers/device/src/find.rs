@@ -2,7 +2,7 @@
 //! what there is.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -133,7 +133,7 @@ impl Host {
             ([], [file, ..]) => match &here[..] {
                 [other, ..] => Err(FindError::Absent(format!(
                     "{other} does not match {}",
-                    Shown(wanted)
+                    wanted
                 ))),
                 [] => self.unknown_file(wanted, class, file, &files),
             },
@@ -175,11 +175,7 @@ impl Host {
         let (one, _) = class.words();
         let shown = file.display();
         if let Some(other) = files.iter().find(|other| *other != file) {
-            let text = format!(
-                "{} names both {shown} and {}",
-                Shown(wanted),
-                other.display()
-            );
+            let text = format!("{} names both {shown} and {}", wanted, other.display());
             return Err(FindError::Absent(text));
         }
         let number = device_number(file);
@@ -241,7 +237,7 @@ fn nothing(wanted: &DeviceMatch, class: Class, scan: &Scan) -> String {
     let (one, _) = class.words();
     let there_are = there_are(class, &scan.devices);
     let hint = misread(wanted, scan).unwrap_or_default();
-    format!("no {one} matches {}; {there_are}{hint}", Shown(wanted))
+    format!("no {one} matches {}; {there_are}{hint}", wanted)
 }
 
 /// What to say when the numbers without quotes would fit as hexadecimal ones.
@@ -289,7 +285,7 @@ pub(crate) fn ambiguous(wanted: &DeviceMatch, class: Class, several: &[&Found]) 
     let (count, keys) = (several.len(), tell_apart(several));
     format!(
         "{} matches {count} {words}: {}; {keys}",
-        Shown(wanted),
+        wanted,
         list(several)
     )
 }
@@ -306,44 +302,6 @@ pub(crate) fn list(devices: &[&Found]) -> String {
         write!(out, " and {more} more").ok();
     }
     out
-}
-
-/// The keys of a match as they are written: `usb.vendor 0403, usb.serial "A1"`.
-struct Shown<'a>(&'a DeviceMatch);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let usb = &self.0.usb;
-        let quoted = |text: &Option<String>| text.as_ref().map(|text| format!("{text:?}"));
-        let id = |id: Option<crate::UsbId>| id.map(|id| id.to_string());
-        let number = |number: Option<u8>| number.map(|number| number.to_string());
-        let keys = [
-            (
-                "path",
-                self.0.path.as_ref().map(|path| path.display().to_string()),
-            ),
-            ("byId", self.0.by_id.clone()),
-            ("byPath", self.0.by_path.clone()),
-            ("usb.vendor", id(usb.vendor)),
-            ("usb.product", id(usb.product)),
-            ("usb.serial", quoted(&usb.serial)),
-            ("usb.interface", number(usb.interface)),
-            ("usb.portNumber", number(usb.port_number)),
-            ("usb.port", usb.port.clone()),
-            ("usb.productName", quoted(&usb.product_name)),
-        ];
-        let mut comma = "";
-        for (key, value) in keys {
-            if let Some(value) = value {
-                write!(f, "{comma}{key} {value}")?;
-                comma = ", ";
-            }
-        }
-        if comma.is_empty() {
-            f.write_str("a match without keys")?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

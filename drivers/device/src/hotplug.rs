@@ -68,6 +68,16 @@ impl Found {
         self.removed_as_heard_by(Uevents::subscribe()).await;
     }
 
+    /// Says that the instance lost its device as soon as it is gone.
+    pub fn report_loss(&self, cx: &OpenCx) {
+        let (found, health) = (self.clone(), cx.health().clone());
+        let events = Uevents::subscribe();
+        cx.tasks().spawn(async move {
+            found.removed_as_heard_by(events).await;
+            health.lost(format!("{found} was unplugged"));
+        });
+    }
+
     async fn removed_as_heard_by(&self, mut events: Events) {
         // Asked after the subscription: what happens from here on is announced.
         while self.is_current() {

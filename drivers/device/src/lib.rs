@@ -18,6 +18,7 @@ mod found;
 mod host;
 mod hotplug;
 mod matching;
+mod shown;
 #[cfg(test)]
 mod simulated;
 mod uevent;

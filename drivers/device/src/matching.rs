@@ -12,7 +12,7 @@ use crate::{Found, UsbId, UsbIdentity};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct DeviceMatch {
-    /// Path of the device file or of a link to it, such as `/dev/ttyUSB0`. Numbers change with each plug; a link of udev's
+    /// Path of the device file or of a link to it, such as `/dev/ttyUSB0`. Numbers change with each plug, a link of udev's
     /// does not.
     pub path: Option<PathBuf>,
     /// Name of the link in `/dev/serial/by-id` or `/dev/disk/by-id`, for serial ports and disks. Needs udev.
@@ -38,8 +38,8 @@ pub struct UsbMatch {
     pub interface: Option<u8>,
     /// The port of one interface, where an interface has several of them: `0`, `1`, …
     pub port_number: Option<u8>,
-    /// The socket it is plugged into, by the ports of all hubs on the way: `1-1.4` is port 4 of the hub in port 1 of bus 1. Tells devices
-    /// apart that say the same of themselves.
+    /// The socket it is plugged into, by the ports of all hubs on the way: `1-1.4` is port 4 of the hub in port 1 of bus 1.
+    /// Tells devices apart that say the same of themselves.
     pub port: Option<String>,
     /// Product name that the device tells, the whole of it.
     pub product_name: Option<String>,
@@ -81,20 +81,35 @@ impl DeviceMatch {
                 return Err(ConfigError::new(key, text));
             }
         }
-        self.usb.check()
+        self.usb.check("usb")
     }
 }
 
 impl UsbMatch {
-    fn check(&self) -> Result<(), ConfigError> {
+    /// No key: every device fits.
+    pub const ANY: Self = Self {
+        vendor: None,
+        product: None,
+        serial: None,
+        interface: None,
+        port_number: None,
+        port: None,
+        product_name: None,
+    };
+
+    /// Checks what types cannot say. The map is under the key `at`.
+    ///
+    /// # Errors
+    /// An empty key, or one of another form.
+    pub fn check(&self, at: &str) -> Result<(), ConfigError> {
         let texts = [
-            ("usb.serial", &self.serial),
-            ("usb.productName", &self.product_name),
+            ("serial", &self.serial),
+            ("productName", &self.product_name),
         ];
         for (key, text) in texts {
             if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
                 let text = "is empty; leave the key out when it does not matter";
-                return Err(ConfigError::new(key, text));
+                return Err(ConfigError::new(format!("{at}.{key}"), text));
             }
         }
         match &self.port {
@@ -102,14 +117,15 @@ impl UsbMatch {
                 let text = format!(
                     "{port:?} is no place on a bus: write its number, a dash, and the ports on the way with dots between them, `1-1.4`"
                 );
-                Err(ConfigError::new("usb.port", text))
+                Err(ConfigError::new(format!("{at}.port"), text))
             }
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
+    /// Whether no key is given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::ANY
     }
 
     /// Whether a USB device fits.

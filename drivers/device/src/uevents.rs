@@ -11,7 +11,6 @@
 use std::{
     io,
     os::fd::OwnedFd,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -24,7 +23,7 @@ use rustix::net::{
 };
 use tokio::sync::broadcast;
 
-use crate::{Action, DeviceEvent, Uevent};
+use crate::{DeviceEvent, Uevent};
 
 /// The multicast group of the kernel's own messages; 2 is udev's.
 const KERNEL_GROUP: u32 = 1;
@@ -140,23 +139,6 @@ impl Events {
             Err(RecvError::Lagged(_)) => Uevent::Overflow,
             // The kernel lets nobody listen.
             Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
-
-    /// Resolves when the device file is gone, also when another device has its name since. A
-    /// removal of before the subscription is not heard. Cancel-safe.
-    pub async fn removed(&mut self, node: &Path) {
-        loop {
-            match self.next().await {
-                Uevent::Device(event) if event.action == Action::Remove => {
-                    let name = event.devname.as_deref();
-                    if name.is_some_and(|name| node == Path::new("/dev").join(name)) {
-                        return;
-                    }
-                }
-                Uevent::Overflow if !node.exists() => return,
-                Uevent::Device(_) | Uevent::Overflow => {}
-            }
         }
     }
 }

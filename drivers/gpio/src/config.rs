@@ -1,5 +1,6 @@
 //! What the configurations of all GPIO drivers share: how a line is named, and how it is wired.
 
+use rigd_device::UsbMatch;
 use rigd_driver::ConfigError;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -92,8 +93,13 @@ pub(crate) fn initial_level(value: Option<InitialValue>) -> Level {
     }
 }
 
-/// Checks what types cannot say of `device` and `line`.
-pub(crate) fn check_names(device: Option<&str>, line: &LineName) -> Result<(), ConfigError> {
+/// Checks what types cannot say of `device`, `usb` and `line`.
+pub(crate) fn check_names(
+    device: Option<&str>,
+    usb: &UsbMatch,
+    line: &LineName,
+) -> Result<(), ConfigError> {
+    usb.check("usb")?;
     if device.is_some_and(str::is_empty) {
         let text = "is empty; write a chip's label, its name or its path, or leave the key out";
         return Err(ConfigError::new("device", text));

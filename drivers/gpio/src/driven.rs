@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use rigd_device::{Class, UsbMatch, wake_on};
 use rigd_driver::{Call, DriverError, HealthHandle, OpenCx, OpenError};
 use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 use tracing::info;
@@ -21,6 +22,7 @@ const CONSUMER: usize = 31;
 /// What a line is taken with.
 pub(crate) struct Wanted {
     pub(crate) device: Option<String>,
+    pub(crate) usb: UsbMatch,
     pub(crate) line: LineName,
     pub(crate) direction: Direction,
     pub(crate) bias: Bias,
@@ -37,10 +39,11 @@ pub(crate) struct Held {
 impl Held {
     /// Finds and takes the line. From then on a removal of its chip makes the instance absent.
     pub(crate) async fn take<C: Chips>(wanted: Wanted, cx: &OpenCx) -> Result<Self, OpenError> {
+        wake_on(cx, &[Class::Gpio]);
         let consumer = consumer(cx.exporter(), cx.path());
         let runtime = Handle::current();
         let take = move || {
-            let found = find::<C>(wanted.device.as_deref(), &wanted.line)?;
+            let found = find::<C>(wanted.device.as_deref(), &wanted.usb, &wanted.line)?;
             let request = Request {
                 chip: found.chip.clone(),
                 offset: found.offset,
@@ -48,11 +51,16 @@ impl Held {
                 direction: wanted.direction,
                 bias: wanted.bias,
                 active_low: wanted.active_low,
+                device: found.device.clone(),
             };
             // The runtime of the exporter serves the line's edges.
             let _entered = runtime.enter();
             match C::take(&request) {
-                Ok(line) => Ok((line, found)),
+                // The line is of the chip that was found, unless another one took its file.
+                Ok(line) => match &found.device {
+                    Some(device) if !device.is_current() => Err(OpenError::Absent(removed(&found))),
+                    _ => Ok((line, found)),
+                },
                 Err(error) => Err(cannot_take::<C>(&found, &error)),
             }
         };
@@ -89,7 +97,7 @@ impl Held {
     }
 
     pub(crate) fn lost(&self) -> String {
-        format!("{} is gone: its chip was removed", self.found.place)
+        removed(&self.found)
     }
 
     /// Switches the line for a call.
@@ -194,6 +202,10 @@ fn set_and_get(level: Level) -> impl FnOnce(&dyn Line) -> io::Result<Level> + Se
     }
 }
 
+fn removed(found: &Found) -> String {
+    format!("{} is gone: its chip was removed", found.place)
+}
+
 fn cannot_take<C: Chips>(found: &Found, error: &io::Error) -> OpenError {
     let place = &found.place;
     if error.kind() == io::ErrorKind::ResourceBusy {
@@ -206,7 +218,7 @@ fn cannot_take<C: Chips>(found: &Found, error: &io::Error) -> OpenError {
         return OpenError::Faulty(format!("{place} is held by {holder}"));
     }
     if gone(error) {
-        return OpenError::Absent(format!("{place} is gone: its chip was removed"));
+        return OpenError::Absent(removed(found));
     }
     OpenError::Faulty(format!("cannot take {place}: {error}"))
 }

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rigd_device::UsbMatch;
 use rigd_driver::OpenError;
 
 use crate::{
@@ -24,27 +25,33 @@ pub(crate) struct Found {
     pub(crate) chip: PathBuf,
     pub(crate) offset: u32,
     pub(crate) name: Option<String>,
+    /// The chip as sysfs knows it.
+    pub(crate) device: Option<rigd_device::Found>,
     /// For messages: `line 0 ("relay1") of gpiochip0 (relays)`.
     pub(crate) place: String,
 }
 
-/// The line `line` of the chip `device`, or of any chip.
-pub(crate) fn find<C: Chips>(device: Option<&str>, line: &LineName) -> Result<Found, OpenError> {
+/// The line `line` of the chip `device`, or of any chip; of those behind a USB device that fits, if
+/// a key of `usb` is given.
+pub(crate) fn find<C: Chips>(
+    device: Option<&str>,
+    usb: &UsbMatch,
+    line: &LineName,
+) -> Result<Found, OpenError> {
     let chips = match (device, line) {
         (Some(path), _) if path.starts_with('/') => vec![at_path::<C>(path)?],
         (Some(name), _) => named::<C>(name)?,
-        (None, LineName::Offset(_)) => vec![at_path::<C>(DEFAULT_CHIP)?],
-        (None, LineName::Name(_)) => {
-            all::<C>()?.described(|| "no GPIO chip can be opened".into())?
-        }
+        (None, LineName::Offset(_)) if usb.is_empty() => vec![at_path::<C>(DEFAULT_CHIP)?],
+        (None, _) => all::<C>()?.described(|| "no GPIO chip can be opened".into())?,
     };
+    let chips = on_usb(chips, usb)?;
     let found = candidates(&chips, line);
     match (&found[..], &chips[..]) {
         ([one], _) => Ok(one.clone()),
         ([], [chip]) => Err(OpenError::Faulty(no_such_line(chip, line))),
         ([], _) => {
             let LineName::Name(name) = line else {
-                // A label that several chips have.
+                // A label that several chips have, or a USB device with several chips.
                 return Err(OpenError::Faulty(ambiguous(&chips)));
             };
             let known = chips.iter().flat_map(|chip| chip.lines.iter().flatten());
@@ -60,8 +67,7 @@ pub(crate) fn find<C: Chips>(device: Option<&str>, line: &LineName) -> Result<Fo
         _ => {
             let places: Vec<_> = found.iter().map(|f| f.place.clone()).collect();
             let places = list(&places);
-            let text =
-                "is not enough to tell the line: name its chip with `device` (label, name or path)";
+            let text = "is not enough to tell the line: name its chip with `device` (label, name or path) or `usb`";
             Err(OpenError::Faulty(format!(
                 "{} {text}; there are {places}",
                 shown(line)
@@ -75,6 +81,24 @@ fn shown(line: &LineName) -> String {
         LineName::Offset(offset) => format!("line {offset}"),
         LineName::Name(name) => format!("the line name {name:?}"),
     }
+}
+
+/// Those behind a USB device that fits.
+fn on_usb(chips: Vec<Chip>, usb: &UsbMatch) -> Result<Vec<Chip>, OpenError> {
+    if usb.is_empty() {
+        return Ok(chips);
+    }
+    let fits = |chip: &Chip| {
+        let device = chip.device.as_ref().and_then(|device| device.usb.as_ref());
+        device.is_some_and(|device| usb.fits(device))
+    };
+    let there_are = there_are(&chips);
+    let found: Vec<_> = chips.into_iter().filter(fits).collect();
+    if found.is_empty() {
+        let text = format!("no GPIO chip is behind a USB device with {usb}; {there_are}");
+        return Err(OpenError::Absent(text));
+    }
+    Ok(found)
 }
 
 /// Every place that fits.
@@ -95,6 +119,7 @@ fn candidates(chips: &[Chip], line: &LineName) -> Vec<Found> {
                     chip: chip.path.clone(),
                     offset,
                     name: name.clone(),
+                    device: chip.device.clone(),
                     place: format!("line {offset}{called} of {}", title(chip)),
                 });
             }
@@ -229,13 +254,15 @@ fn ambiguous(chips: &[Chip]) -> String {
         .map(|c| format!("{} at {}", title(c), c.path.display()))
         .collect();
     format!(
-        "several GPIO chips have this label, write a path instead: {}",
+        "several GPIO chips fit, write a path or a key of `usb` that tells them apart: {}",
         list(&titles)
     )
 }
 
 fn title(chip: &Chip) -> String {
-    format!("{} ({})", chip.name, chip.label)
+    let usb = chip.device.as_ref().and_then(|device| device.usb.as_ref());
+    let usb = usb.map_or_else(String::new, |usb| format!(", {usb}"));
+    format!("{} ({}{usb})", chip.name, chip.label)
 }
 
 fn there_are(chips: &[Chip]) -> String {

@@ -6,6 +6,7 @@
 
 use std::{io, marker::PhantomData, pin::pin, sync::Arc, time::Duration};
 
+use rigd_device::UsbMatch;
 use rigd_driver::{Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError};
 use rustix::time::{ClockId, clock_gettime};
 use schemars::JsonSchema;
@@ -41,6 +42,10 @@ pub struct GpioInputConfig {
     /// The chip: its label (`pinctrl-bcm2711`), its name (`gpiochip0`) or a path. Labels stay the same over kernels,
     /// numbers do not. Default: for an offset `/dev/gpiochip0`, for a name every chip is looked through.
     pub device: Option<String>,
+    /// The USB device that the chip is behind, for adapters that all have the same label. Without `device` any chip
+    /// behind it.
+    #[serde(default)]
+    pub usb: UsbMatch,
     /// Accepted for files of the Python driver; an input is not driven.
     pub drive: Option<Drive>,
     /// The resistor inside of the chip: `as_is`, `pull_up`, `pull_down` or `disabled`. Default `as_is`.
@@ -98,12 +103,13 @@ impl<C: Chips> Driver for GpioInput<C> {
     }
 
     fn check(config: &GpioInputConfig) -> Result<(), ConfigError> {
-        check_names(config.device.as_deref(), &config.line)
+        check_names(config.device.as_deref(), &config.usb, &config.line)
     }
 
     async fn open(config: &GpioInputConfig, cx: &OpenCx) -> Result<Self, OpenError> {
         let wanted = Wanted {
             device: config.device.clone(),
+            usb: config.usb.clone(),
             line: config.line.clone(),
             direction: Direction::Input,
             bias: config.bias.unwrap_or_default(),

@@ -11,6 +11,7 @@ use std::{
 
 use gpiocdev::line::{self as cdev, EdgeDetection, EdgeKind};
 use gpiocdev_uapi as uapi;
+use rigd_device::{Class, DeviceMatch, Found};
 use rigd_driver::async_trait;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::io::unix::AsyncFd;
@@ -19,7 +20,6 @@ use crate::{
     config::{Bias, Drive},
     line::{Chip, Chips, Direction, Edge, Level, Line, Request},
     readable::readable,
-    unplug::Unplug,
 };
 
 /// Edges that the kernel keeps for us. The oldest are dropped, and only the newest of each kind
@@ -48,6 +48,7 @@ impl Chips for Kernel {
             name: info.name,
             label: info.label,
             lines: lines.collect::<io::Result<_>>()?,
+            device: DeviceMatch::path(path).find(Class::Gpio).ok(),
         })
     }
 
@@ -58,8 +59,6 @@ impl Chips for Kernel {
     }
 
     fn take(request: &Request) -> io::Result<Arc<dyn Line>> {
-        // Before the line, so that no removal falls between the two.
-        let unplug = Unplug::listen().ok();
         let (taken, edges) = match request.direction {
             Direction::Output(..) => (ask(request, false)?, false),
             Direction::Input => match ask(request, true) {
@@ -74,9 +73,8 @@ impl Chips for Kernel {
         Ok(Arc::new(Taken {
             ready: readable(taken.as_fd().try_clone_to_owned()?)?,
             line: taken,
-            chip: request.chip.clone(),
             edges,
-            unplug,
+            device: request.device.clone(),
         }))
     }
 }
@@ -132,9 +130,8 @@ struct Taken {
     line: gpiocdev::Request,
     /// The same open file.
     ready: AsyncFd<OwnedFd>,
-    chip: PathBuf,
     edges: bool,
-    unplug: Option<Unplug>,
+    device: Option<Found>,
 }
 
 #[async_trait]
@@ -169,8 +166,10 @@ impl Line for Taken {
     }
 
     async fn removed(&self) {
-        match &self.unplug {
-            Some(unplug) => unplug.gone(&self.chip).await,
+        // The line itself does not say: before Linux 6.6 nothing wakes who polls a line whose chip
+        // was removed.
+        match &self.device {
+            Some(device) => device.removed().await,
             // Calls still find out.
             None => std::future::pending().await,
         }

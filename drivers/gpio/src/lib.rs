@@ -15,7 +15,6 @@ mod readable;
 mod relay;
 #[cfg(test)]
 mod simulated;
-mod unplug;
 
 pub use config::{Bias, Drive, InitialValue, LineName, OnLeaseStart};
 pub use input::{GpioInput, GpioInputConfig};

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use rigd_device::Found;
 use rigd_driver::async_trait;
 
 use crate::config::{Bias, Drive};
@@ -50,6 +51,8 @@ pub struct Chip {
     pub label: String,
     /// The name of each line, by offset; most have none.
     pub lines: Vec<Option<String>>,
+    /// What sysfs knows of it; none where there is no sysfs.
+    pub device: Option<Found>,
 }
 
 /// What a line is taken for.
@@ -76,6 +79,8 @@ pub struct Request {
     pub bias: Bias,
     /// Whether low volts are the active level.
     pub active_low: bool,
+    /// The chip as it was found.
+    pub device: Option<Found>,
 }
 
 /// The chips of a host. All calls may block, but for a short time only.

@@ -2,6 +2,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
+use rigd_device::UsbMatch;
 use rigd_driver::{Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,6 +29,10 @@ pub struct GpioOutputConfig {
     /// The chip: its label (`pinctrl-bcm2711`), its name (`gpiochip0`) or a path. Labels stay the same over kernels,
     /// numbers do not. Default: for an offset `/dev/gpiochip0`, for a name every chip is looked through.
     pub device: Option<String>,
+    /// The USB device that the chip is behind, for adapters that all have the same label. Without `device` any chip
+    /// behind it.
+    #[serde(default)]
+    pub usb: UsbMatch,
     /// How the line is driven: `push_pull`, `open_drain` or `open_source`. Default `push_pull`.
     pub drive: Option<Drive>,
     /// The resistor inside of the chip: `as_is`, `pull_up`, `pull_down` or `disabled`. Default `as_is`.
@@ -72,13 +77,14 @@ impl<C: Chips> Driver for GpioOutput<C> {
     }
 
     fn check(config: &GpioOutputConfig) -> Result<(), ConfigError> {
-        check_names(config.device.as_deref(), &config.line)
+        check_names(config.device.as_deref(), &config.usb, &config.line)
     }
 
     async fn open(config: &GpioOutputConfig, cx: &OpenCx) -> Result<Self, OpenError> {
         let initial = initial_level(config.initial_value);
         let wanted = Wanted {
             device: config.device.clone(),
+            usb: config.usb.clone(),
             line: config.line.clone(),
             direction: Direction::Output(initial, config.drive.unwrap_or_default()),
             bias: config.bias.unwrap_or_default(),

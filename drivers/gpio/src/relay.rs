@@ -2,6 +2,7 @@
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
+use rigd_device::UsbMatch;
 use rigd_driver::{Call, ConfigError, DriverError, Interface, Mode, OpenCx, OpenError};
 use rigd_drivers_power::{AtLease, Outlet, Switch, Switching};
 use schemars::JsonSchema;
@@ -30,6 +31,10 @@ pub struct GpioRelayConfig {
     /// The chip: its label (`pinctrl-bcm2711`), its name (`gpiochip0`) or a path. Labels stay the same over kernels,
     /// numbers do not. Default: for an offset `/dev/gpiochip0`, for a name every chip is looked through.
     pub device: Option<String>,
+    /// The USB device that the chip is behind, for adapters that all have the same label. Without `device` any chip
+    /// behind it.
+    #[serde(default)]
+    pub usb: UsbMatch,
     /// How the line is driven: `push_pull`, `open_drain` or `open_source`. Default `push_pull`.
     pub drive: Option<Drive>,
     /// The resistor inside of the chip: `as_is`, `pull_up`, `pull_down` or `disabled`. Default `as_is`.
@@ -83,13 +88,14 @@ impl<C: Chips> Outlet for GpioOutlet<C> {
     }
 
     fn check(config: &GpioRelayConfig) -> Result<(), ConfigError> {
-        check_names(config.device.as_deref(), &config.line)
+        check_names(config.device.as_deref(), &config.usb, &config.line)
     }
 
     async fn open(config: &GpioRelayConfig, cx: &OpenCx) -> Result<Self, OpenError> {
         let initial = initial_level(config.initial_value);
         let wanted = Wanted {
             device: config.device.clone(),
+            usb: config.usb.clone(),
             line: config.line.clone(),
             direction: Direction::Output(initial, config.drive.unwrap_or_default()),
             bias: config.bias.unwrap_or_default(),

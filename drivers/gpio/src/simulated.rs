@@ -125,6 +125,7 @@ pub(crate) fn plug(host: u32, name: &str, label: &str, lines: &[&str]) -> Vec<Pi
         name: name.into(),
         label: label.into(),
         lines: lines.iter().map(name_of).collect(),
+        device: None,
     };
     let mut hosts = lock(&HOSTS);
     hosts.entry(host).or_default().push(SimulatedChip {
@@ -133,6 +134,15 @@ pub(crate) fn plug(host: u32, name: &str, label: &str, lines: &[&str]) -> Vec<Pi
         refuses: None,
     });
     pins
+}
+
+/// A chip is behind a USB device.
+pub(crate) fn behind(host: u32, name: &str, device: rigd_device::Found) {
+    let mut hosts = lock(&HOSTS);
+    let chips = hosts.entry(host).or_default().iter_mut();
+    for chip in chips.filter(|chip| chip.chip.name == name) {
+        chip.chip.device = Some(device.clone());
+    }
 }
 
 /// Opening a chip fails.
