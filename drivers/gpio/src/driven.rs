@@ -162,8 +162,11 @@ impl Held {
         // It keeps the line, so the instance is not opened again before it is over.
         let thread = std::thread::Builder::new().name("rigd:gpio".into());
         let work = move || {
+            let outcome = job(&*line);
+            // Before the outcome is known: who closes the instance then finds the line free.
+            drop(line);
             // Nobody listens any more after the limit.
-            tx.send(job(&*line)).ok();
+            tx.send(outcome).ok();
         };
         thread
             .spawn(work)

@@ -113,7 +113,7 @@ fn two_that_fit_are_listed_with_the_key_that_tells_them_apart() {
     let error = find::<Host<4>>(None, &ANY, &name("SHARED")).unwrap_err();
     assert_eq!(
         faulty(&error),
-        "the line name \"SHARED\" is not enough to tell the line: name its chip with `device` (label, name or path); \
+        "the line name \"SHARED\" is not enough to tell the line: name its chip with `device` (label, name or path) or `usb`; \
          there are line 3 (\"SHARED\") of gpiochip0 (pinctrl), line 2 (\"SHARED\") of gpiochip1 (relays)"
     );
     let found = find::<Host<4>>(Some("relays"), &ANY, &name("SHARED")).unwrap();
