@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Download, DriverError, Key, ResourceHandle, Upload, instance::Shared, queue::Turn,
+    Arrival, Download, DriverError, Key, ResourceHandle, Upload, instance::Shared, queue::Turn,
     resource::Resources,
 };
 
 #[derive(Debug)]
 struct Inner {
     method: String,
+    arrival: Arrival,
     key: Key,
     cancel: CancellationToken,
     resources: Option<ResourcesRef>,
@@ -34,7 +35,7 @@ pub struct Call(Arc<Inner>);
 
 impl Call {
     pub(crate) fn new(
-        method: &str,
+        (method, arrival): (&str, Arrival),
         key: Key,
         resources: Option<Arc<dyn Resources>>,
         shared: Arc<Shared>,
@@ -43,6 +44,7 @@ impl Call {
     ) -> Self {
         let inner = Inner {
             method: method.into(),
+            arrival,
             key,
             cancel,
             resources: resources.map(ResourcesRef),
@@ -55,6 +57,11 @@ impl Call {
     /// The method as the client named it.
     pub fn method(&self) -> &str {
         &self.0.method
+    }
+
+    /// When it came, before it waited for its turn.
+    pub fn arrival(&self) -> Arrival {
+        self.0.arrival
     }
 
     /// The key the work is done under.

@@ -31,8 +31,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    Blueprint, ByteStream, Call, DriverError, HealthHandle, Key, MethodKind, Mode, Resources,
-    TaskScope,
+    Arrival, Blueprint, ByteStream, Call, DriverError, HealthHandle, Key, MethodKind, Mode,
+    Resources, TaskScope,
     blueprint::Opened,
     device_thread::{DeviceThread, panicked},
     fenced_stream::fence,
@@ -226,6 +226,7 @@ impl Instance {
         args: Vec<Value>,
     ) -> Result<Value, DriverError> {
         let mode = self.find(method, MethodKind::Call)?;
+        let arrival = Arrival::now();
         key.check()?;
         let cancel = CancellationToken::new();
         let gone = cancel.clone().drop_guard();
@@ -250,7 +251,14 @@ impl Instance {
             done: false,
         };
         let shared = self.shared.clone();
-        let call = Call::new(method, key.clone(), resources, shared, turn, cancel);
+        let call = Call::new(
+            (method, arrival),
+            key.clone(),
+            resources,
+            shared,
+            turn,
+            cancel,
+        );
         // In the block, so that a panic before the first await is caught as well.
         let work = AssertUnwindSafe(async { driver.call(call, args).await }).catch_unwind();
         // The driver's future is dropped when its lease ends: async work stops at its next await,
@@ -280,7 +288,14 @@ impl Instance {
         let cancel = CancellationToken::new();
         let gone = cancel.clone().drop_guard();
         let shared = self.shared.clone();
-        let call = Call::new(method, key.clone(), resources, shared, None, cancel);
+        let call = Call::new(
+            (method, Arrival::now()),
+            key.clone(),
+            resources,
+            shared,
+            None,
+            cancel,
+        );
         let start = AssertUnwindSafe(|| self.span.in_scope(|| driver.streaming(call, args)));
         let items = std::panic::catch_unwind(start).unwrap_or_else(|_| Err(panicked()))?;
         let live = Live {
@@ -302,7 +317,14 @@ impl Instance {
         let cancel = CancellationToken::new();
         let gone = cancel.clone().drop_guard();
         let shared = self.shared.clone();
-        let call = Call::new(method, key.clone(), None, shared, None, cancel);
+        let call = Call::new(
+            (method, Arrival::now()),
+            key.clone(),
+            None,
+            shared,
+            None,
+            cancel,
+        );
         let work = AssertUnwindSafe(async { driver.stream(call).await }).catch_unwind();
         // cancel-safe: an opening that is dropped gives no stream.
         let stream = tokio::select! {

@@ -8,6 +8,7 @@
 //! `docs/writing-a-driver.md` walks through a real one.
 
 mod args;
+mod arrival;
 mod blueprint;
 mod byte_ring;
 mod byte_stream;
@@ -28,6 +29,7 @@ mod resource;
 mod task_scope;
 mod wake;
 
+pub use arrival::Arrival;
 pub use async_trait::async_trait;
 pub use blueprint::Blueprint;
 pub use byte_ring::{ByteRing, RingReader};

@@ -1,6 +1,10 @@
 //! What can be set of every power switch, and its secrets and times.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rigd_driver::{ConfigError, OpenError};
 use schemars::JsonSchema;
@@ -8,6 +12,8 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},
 };
+
+use crate::switch::Record;
 
 /// Longest time a board is kept off: a client waits for it.
 const MAX_OFF_TIME: f64 = 60.0;
@@ -74,6 +80,9 @@ pub struct Switching {
     pub on_lease_start: Option<AtLease>,
     /// What lease end does to the outlet: `keep`, `off` or `on`. `keep` unless the driver's page says otherwise.
     pub on_lease_end: Option<AtLease>,
+    // Here, since a device that was lost is opened again with the same settings.
+    #[serde(skip)]
+    pub(crate) record: Arc<Mutex<Record>>,
 }
 
 impl Default for Switching {
@@ -86,6 +95,7 @@ impl Default for Switching {
             retries: 2,
             on_lease_start: None,
             on_lease_end: None,
+            record: Arc::default(),
         }
     }
 }

@@ -5,8 +5,9 @@
 //!   off ───────────────────────────────> urgent turn ──────────^
 //! ```
 //!
-//! An `off` takes over: an `on` or `cycle` of the same outlet that still waits, repeats or talks to
-//! the device is broken off and answers CANCELLED, so that the last word is `off`.
+//! An `off` takes over: an `on` or `cycle` of the same outlet that came before it and still waits,
+//! for its turn in the queue or for the device, repeats or talks to the device is broken off and
+//! answers CANCELLED, so that the last word is `off`.
 
 use std::{
     future::Future,
@@ -16,7 +17,7 @@ use std::{
 
 use futures::{Stream, stream};
 use rigd_driver::{
-    Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError, Value,
+    Arrival, Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError, Value,
 };
 use serde::Serialize;
 use tokio::{
@@ -63,8 +64,16 @@ const UNKNOWN: State = State {
     source: Source::Unknown,
 };
 
-#[derive(Debug)]
-struct Record {
+impl Default for State {
+    fn default() -> Self {
+        UNKNOWN
+    }
+}
+
+/// What is known of an outlet. It outlives an opening of the device: a relay does not wear less,
+/// and a board is not off for longer, because the connection was lost in between.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
     state: State,
     /// When it went off last, as far as we know.
     off_since: Option<Instant>,
@@ -80,9 +89,9 @@ pub struct Switch<O> {
     most: u32,
     retries: u32,
     lease: [AtLease; 2],
-    record: Mutex<Record>,
-    /// Counts the offs; whoever switches on gives up when it changes.
-    offs: watch::Sender<u64>,
+    record: Arc<Mutex<Record>>,
+    /// When the last `off` came; whoever came before it and switches on gives up.
+    last_off: watch::Sender<Arrival>,
 }
 
 impl<O: Outlet> Driver for Switch<O> {
@@ -118,6 +127,9 @@ impl<O: Outlet> Driver for Switch<O> {
             switching.on_lease_start.unwrap_or(start),
             switching.on_lease_end.unwrap_or(end),
         ];
+        let record = switching.record.clone();
+        // Meanwhile anybody may have switched it.
+        record.lock().unwrap_or_else(PoisonError::into_inner).state = UNKNOWN;
         Ok(Self {
             device: Device::at(&outlet.address()),
             outlet,
@@ -125,12 +137,8 @@ impl<O: Outlet> Driver for Switch<O> {
             most: switching.max_switches_per_minute,
             retries: switching.retries,
             lease,
-            record: Mutex::new(Record {
-                state: UNKNOWN,
-                off_since: None,
-                budget: Budget::new(switching.max_switches_per_minute),
-            }),
-            offs: watch::Sender::new(0),
+            record,
+            last_off: watch::Sender::default(),
         })
     }
 
@@ -144,7 +152,7 @@ impl<O: Outlet> Driver for Switch<O> {
 
     async fn close(&self) {
         let switched = self.record().budget.total();
-        debug!("switched {switched} times since it was opened");
+        debug!("switched {switched} times since the daemon started");
     }
 }
 
@@ -154,21 +162,21 @@ impl<O: Outlet> Switch<O> {
         &self.outlet
     }
 
-    async fn on(self: Arc<Self>, _: Call) -> Result<Value, DriverError> {
+    async fn on(self: Arc<Self>, call: Call) -> Result<Value, DriverError> {
         let work = async {
             self.afford(1)?;
             self.switch(Urgency::Ordinary, true).await
         };
-        self.unless_off(work).await?;
+        self.unless_off(call.arrival(), work).await?;
         Ok(O::done(true))
     }
 
-    async fn off(self: Arc<Self>, _: Call) -> Result<Value, DriverError> {
-        self.switch_off().await?;
+    async fn off(self: Arc<Self>, call: Call) -> Result<Value, DriverError> {
+        self.switch_off(call.arrival()).await?;
         Ok(O::done(false))
     }
 
-    async fn cycle(self: Arc<Self>, _: Call, wait: Option<f64>) -> Result<Value, DriverError> {
+    async fn cycle(self: Arc<Self>, call: Call, wait: Option<f64>) -> Result<Value, DriverError> {
         let wait = wait.unwrap_or(CYCLE);
         if !(0.0..=MAX_CYCLE).contains(&wait) {
             return Err(DriverError::InvalidArgument(format!(
@@ -183,7 +191,7 @@ impl<O: Outlet> Switch<O> {
             sleep(pause).await;
             self.switch(Urgency::Ordinary, true).await
         };
-        self.unless_off(work).await?;
+        self.unless_off(call.arrival(), work).await?;
         Ok(O::done(true))
     }
 
@@ -206,37 +214,40 @@ impl<O: Outlet> Switch<O> {
     async fn at_lease(&self, at: AtLease) -> Result<(), DriverError> {
         match at {
             AtLease::Keep => Ok(()),
-            AtLease::Off => self.switch_off().await,
+            AtLease::Off => self.switch_off(Arrival::now()).await,
             AtLease::On => {
-                self.record().budget.count();
+                self.record().budget.count(self.most);
                 self.switch(Urgency::Ordinary, true).await
             }
         }
     }
 
-    async fn switch_off(&self) -> Result<(), DriverError> {
-        self.offs.send_modify(|count| *count += 1);
-        self.record().budget.count();
+    async fn switch_off(&self, arrival: Arrival) -> Result<(), DriverError> {
+        self.last_off.send_modify(|last| *last = arrival.max(*last));
+        self.record().budget.count(self.most);
         self.switch(Urgency::Urgent, false).await
     }
 
-    /// Until it is done, or an `off` comes.
+    /// Until it is done, or an `off` comes or has come since `arrival`.
     async fn unless_off(
         &self,
+        arrival: Arrival,
         work: impl Future<Output = Result<(), DriverError>>,
     ) -> Result<(), DriverError> {
-        let mut offs = self.offs.subscribe();
+        let mut last_off = self.last_off.subscribe();
         // cancel-safe: work that is broken off is dropped for good; the `off` that comes next sets
         // the state, whatever became of the request.
         tokio::select! {
             biased;
-            _ = offs.changed() => Err(DriverError::Cancelled("an off took over".into())),
+            _ = last_off.wait_for(|off| *off > arrival) => {
+                Err(DriverError::Cancelled("an off took over".into()))
+            }
             done = work => done,
         }
     }
 
     fn afford(&self, count: usize) -> Result<(), DriverError> {
-        self.record().budget.take(count).map_err(|wait| {
+        self.record().budget.take(self.most, count).map_err(|wait| {
             DriverError::Exhausted(format!(
                 "actuation budget: {} switches a minute are used up; the next is possible in {} s \
                  (`switching.maxSwitchesPerMinute`)",
@@ -290,7 +301,7 @@ impl<O: Outlet> Switch<O> {
     where
         W: Future<Output = Result<T, DriverError>>,
     {
-        let mut offs = self.offs.subscribe();
+        let mut offs = self.last_off.subscribe();
         loop {
             let _turn = self.device.turn(Urgency::Ordinary).await?;
             offs.mark_unchanged();

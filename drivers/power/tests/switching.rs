@@ -11,7 +11,7 @@ mod rig;
 use std::{sync::Arc, time::Duration};
 
 use rig::{Open, Reply, SOON, Web, ok};
-use rigd_driver::{DriverError, Health};
+use rigd_driver::{Blueprint, DriverError, Health};
 use rigd_drivers_power::{EnergeniePower, HttpPower};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
@@ -95,6 +95,29 @@ async fn an_off_ends_a_cycle_and_the_board_stays_off() {
 }
 
 #[tokio::test]
+async fn an_off_ends_all_that_came_before_it_and_waits() {
+    let web = Web::start(vec![ok("")]).await;
+    let open = one(&web, json!({"minOffTime": 0})).await;
+    let cycle = start(&open, "cycle", vec![json!(60)]);
+    web.until(1).await;
+    // Both wait behind the cycle.
+    let waiting = [
+        start(&open, "on", vec![]),
+        start(&open, "cycle", vec![json!(0)]),
+    ];
+    tokio::task::yield_now().await;
+    open.call("off").await.unwrap();
+    for call in std::iter::once(cycle).chain(waiting) {
+        let error = timeout(SOON, call).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "an off took over");
+    }
+    assert_eq!(web.asked(), ["GET /off", "GET /off"]);
+    // What comes after it is served.
+    open.call("on").await.unwrap();
+    assert_eq!(web.asked(), ["GET /off", "GET /off", "GET /on"]);
+}
+
+#[tokio::test]
 async fn an_off_waits_for_no_on_that_gets_no_answer() {
     let web = Web::start(vec![Reply::Silence, ok("")]).await;
     let open = one(&web, json!({})).await;
@@ -166,6 +189,30 @@ async fn the_budget_refuses_on_and_never_off() {
         "GET /on", "GET /off", "GET /on", "GET /off", "GET /off", "GET /off",
     ];
     assert_eq!(web.asked(), wanted);
+}
+
+#[tokio::test]
+async fn a_device_that_is_opened_again_has_used_up_what_it_has() {
+    let web = Web::start(vec![ok("")]).await;
+    let switching = json!({"minOffTime": 0.5, "maxSwitchesPerMinute": 3});
+    let given = rig::config(http(&web, "", &switching));
+    let blueprint = Blueprint::new::<HttpPower>(given);
+    let first = Open::of(blueprint.clone()).await;
+    first.call("on").await.unwrap();
+    first.call("off").await.unwrap();
+    let off = Instant::now();
+    first.instance.close().await;
+
+    // The same settings, as after a loss of the device.
+    let second = Open::of(blueprint).await;
+    let state = second.call("state").await.unwrap();
+    assert_eq!(state, json!({"on": null, "source": "unknown"}));
+    second.call("on").await.unwrap();
+    let took = off.elapsed();
+    assert!(took > Duration::from_millis(480), "{took:?}");
+    let error = second.error("on").await;
+    assert!(matches!(error, DriverError::Exhausted(_)), "{error:?}");
+    assert_eq!(web.asked(), ["GET /on", "GET /off", "GET /on"]);
 }
 
 #[tokio::test]

@@ -34,10 +34,13 @@ pub(crate) struct Open {
 
 impl Open {
     pub(crate) async fn new<D: Driver>(config: Value) -> Self {
-        let config: D::Config = self::config(config);
-        D::check(&config).unwrap();
+        Self::of(Blueprint::new::<D>(self::config(config))).await
+    }
+
+    pub(crate) async fn of(blueprint: Blueprint) -> Self {
+        blueprint.check().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let instance = contract::instance(Blueprint::new::<D>(config), dir.path(), None);
+        let instance = contract::instance(blueprint, dir.path(), None);
         instance.start().await;
         Self {
             instance,
