@@ -35,7 +35,10 @@ const GPIO: &[&str] = &[
 /// One boot for all of it: each one costs as much as all the steps together.
 #[tokio::test(flavor = "multi_thread")]
 async fn gpio() {
-    let Some(mut guest) = Guest::boot(&Hardware { gpio: GPIO }) else {
+    let Some(mut guest) = Guest::boot(&Hardware {
+        gpio: GPIO,
+        ..Hardware::default()
+    }) else {
         return;
     };
     trace_lines(&mut guest);

@@ -4,29 +4,44 @@
 //! `target/guest`. The guest's file system is the host's below a throw-away overlay, so the daemon
 //! under test, its configuration and its interpreter are there at their paths.
 
+#![allow(
+    dead_code,
+    reason = "every test binary compiles this anew and uses its own part of it"
+)]
+
 use std::{
     ffi::OsStr,
     io::Write as _,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::OnceLock,
+    sync::{Condvar, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use rigd_client::{ConnectOptions, Exporter};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tempfile::TempDir;
 
+use self::emulated::Usb;
 use crate::support::{lines::Lines, repository, settings::free_port};
+
+#[path = "emulated.rs"]
+pub(crate) mod emulated;
 
 /// Downloads of 230 MB and a compiler, when the kernel is a new one.
 const PREPARE_LIMIT: Duration = Duration::from_secs(400);
-/// A boot takes 3 to 9 s on an emulated processor.
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
+/// A boot takes 3 to 9 s on an emulated processor, and several times that where others compile.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// A command, or the start of a daemon, in the guest.
-pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(60);
+/// Seconds that a condition in the guest may take to come true: less than a step.
+const UNTIL: u32 = 45;
 /// After this the guest ends by itself.
-const GUEST_LIMIT: Duration = Duration::from_secs(180);
+const GUEST_LIMIT: Duration = Duration::from_secs(600);
+/// Guests of one test binary that run at once, each on a processor; others wait for their turn before
+/// their time begins.
+const AT_ONCE: usize = 2;
 /// Where the daemon listens in the guest.
 const PORT: u16 = 7000;
 /// What `prepare` ends with where a host cannot have a guest.
@@ -38,6 +53,14 @@ const DONE: &str = "guest-agent: ";
 pub(crate) struct Hardware<'a> {
     /// `CHIP=LINE,LINE`: a simulated GPIO chip each, in this order.
     pub(crate) gpio: &'a [&'a str],
+    /// `NAME=KIND,OPTION=VALUE`: an emulated USB device each, see `tests/guest/usb/serve`.
+    pub(crate) usb: &'a [&'a str],
+    /// `SIZE` or a file: a USB stick of QEMU each, fast.
+    pub(crate) disks: &'a [&'a str],
+    /// A hub with per-port power and a stick of this size behind its first port.
+    pub(crate) hub: Option<&'a str>,
+    /// udevd, for links below `/dev/disk` and `/dev/serial`, groups and hotplug.
+    pub(crate) udev: bool,
 }
 
 /// A guest that runs until this is dropped.
@@ -53,6 +76,9 @@ pub(crate) struct Guest {
     done: usize,
     /// Of the host, for the daemon in the guest.
     pub(crate) address: String,
+    /// Where the emulated USB devices have their other ends.
+    usb: TempDir,
+    _turn: Turn,
 }
 
 impl Guest {
@@ -68,13 +94,27 @@ impl Guest {
                 return None;
             }
         };
+        let turn = Turn::take();
+        let usb = TempDir::new().unwrap();
         let port = free_port();
         let mut command = Command::new(repository().join("tests/guest/run"));
         command.arg("--made").arg(made);
-        for chip in hardware.gpio {
-            command.args(["--gpio", chip]);
+        for (option, values) in [
+            ("--gpio", hardware.gpio),
+            ("--usb", hardware.usb),
+            ("--disk", hardware.disks),
+            ("--hub", hardware.hub.as_slice()),
+        ] {
+            for value in values {
+                command.args([option, value]);
+            }
+        }
+        if hardware.udev {
+            command.arg("--udev");
         }
         command
+            .arg("--usb-dir")
+            .arg(usb.path())
             .args(["--timing", "--forward", &format!("{port}:{PORT}")])
             .args(["--timeout", &GUEST_LIMIT.as_secs().to_string()])
             .args(["--", "guest-agent"])
@@ -92,9 +132,25 @@ impl Guest {
             stderr,
             done: 0,
             address: format!("127.0.0.1:{port}"),
+            usb,
+            _turn: turn,
         };
         guest.within(BOOT_LIMIT, ":");
         Some(guest)
+    }
+
+    /// An emulated USB device of this guest.
+    pub(crate) fn usb(&self, name: &str) -> Usb {
+        Usb::new(self.usb.path(), name)
+    }
+
+    /// Waits until a shell command succeeds in the guest, and returns what it printed.
+    pub(crate) fn until(&mut self, command: &str) -> String {
+        self.run(&format!(
+            "end=$((SECONDS + {UNTIL})); until {{ {command}; }} >/run/until; do \
+             ((SECONDS < end)) || break; read -rt 0.1 <> <(:); done; \
+             echo \"$(</run/until)\"; ((SECONDS < end))"
+        ))
     }
 
     /// Runs a shell command in the guest and returns what it printed. Panics unless it succeeds.
@@ -169,6 +225,28 @@ impl Drop for Guest {
         // The runner ends QEMU with itself and removes its files.
         kill_process(Pid::from_child(&self.child), Signal::TERM).ok();
         self.child.wait().ok();
+    }
+}
+
+/// The right to run a guest.
+#[derive(Debug)]
+struct Turn;
+
+static TURNS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+impl Turn {
+    fn take() -> Self {
+        let taken = TURNS.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = TURNS.1.wait_while(taken, |taken| *taken == AT_ONCE);
+        *taken.unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TURNS.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        TURNS.1.notify_one();
     }
 }
 
