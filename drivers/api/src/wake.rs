@@ -56,17 +56,14 @@ impl Wakes {
         }
     }
 
-    /// The parent coming back counts as well: without it a part cannot be opened.
-    pub(crate) fn add_return(&self, mut parent: watch::Receiver<Health>) {
-        let there = *parent.borrow_and_update() == Health::Ready;
+    /// The return of an instance that it rests on counts as well: of its parent, of a child.
+    pub(crate) fn add_return(&self, mut other: watch::Receiver<Health>) {
+        let there = *other.borrow_and_update() == Health::Ready;
         self.add(async move {
             if there {
-                parent
-                    .wait_for(|health| *health != Health::Ready)
-                    .await
-                    .ok();
+                other.wait_for(|health| *health != Health::Ready).await.ok();
             }
-            if parent
+            if other
                 .wait_for(|health| *health == Health::Ready)
                 .await
                 .is_err()

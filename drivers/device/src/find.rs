@@ -10,7 +10,7 @@ use std::{
 use rigd_driver::OpenError;
 
 use crate::{
-    Class, DeviceMatch, Found, Generation, Host,
+    Class, DeviceMatch, Found, Host,
     ambiguity::tell_apart,
     found::device_number,
     host::{Scan, attribute},
@@ -194,18 +194,7 @@ impl Host {
                 "{shown} is not behind a USB device"
             )));
         }
-        Ok(Found {
-            class,
-            name: file
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-            node: Some(file.into()),
-            sysfs: None,
-            generation: Generation::of_file(file),
-            usb: None,
-        })
+        Ok(Found::of_file(class, file))
     }
 }
 

@@ -99,6 +99,19 @@ impl Generation {
 }
 
 impl Found {
+    /// A device that sysfs does not know: a pseudo terminal, or what a test plays.
+    pub fn of_file(class: Class, file: &Path) -> Self {
+        let name = file.file_name().unwrap_or_default();
+        Self {
+            class,
+            name: name.to_string_lossy().into_owned(),
+            node: Some(file.into()),
+            sysfs: None,
+            generation: Generation::of_file(file),
+            usb: None,
+        }
+    }
+
     /// Whether the same device still has this name and this file. Takes microseconds.
     ///
     /// Ask after opening the file: when it is current then, the open file is that device.

@@ -86,8 +86,8 @@ impl Instance {
             descriptor: Mutex::new(self.descriptor.lock().ok().and_then(|mut fd| fd.take())),
             wakes: Wakes::default(),
         };
-        if let Some(parent) = &self.parent {
-            cx.wakes.add_return(parent.health.subscribe());
+        for other in self.parent.iter().chain(self.children.values()) {
+            cx.wakes.add_return(other.health.subscribe());
         }
         let before = self.health();
         let opening = AssertUnwindSafe(self.blueprint.0.open(&cx)).catch_unwind();

@@ -109,7 +109,11 @@ impl Driver for Part {
 }
 
 fn instance(blueprint: Blueprint, parent: Option<Arc<Instance>>) -> Arc<Instance> {
-    Instance::new(InstanceConfig {
+    Instance::new(described(blueprint, parent))
+}
+
+fn described(blueprint: Blueprint, parent: Option<Arc<Instance>>) -> InstanceConfig {
+    InstanceConfig {
         exporter: "e".into(),
         path: "p".into(),
         uuid: Uuid::new_v4(),
@@ -118,7 +122,7 @@ fn instance(blueprint: Blueprint, parent: Option<Arc<Instance>>) -> Arc<Instance
         parent,
         children: BTreeMap::new(),
         descriptor: None,
-    })
+    }
 }
 
 async fn absent(socket: &Socket) -> Arc<Instance> {
@@ -237,6 +241,44 @@ async fn a_part_is_opened_when_its_parent_is_back() {
     assert!(took < Duration::from_millis(400), "{took:?}");
     part.close().await;
     parent.close().await;
+}
+
+/// Works only while its child does.
+struct Above;
+
+impl Driver for Above {
+    const TYPE: &'static str = "test.above";
+    const CLIENT: &'static str = "package.client.Client";
+    type Config = PartConfig;
+
+    fn interface() -> Interface<Self> {
+        Interface::new()
+    }
+
+    async fn open(_: &PartConfig, cx: &OpenCx) -> Result<Self, OpenError> {
+        match cx.child("below").map(|child| child.health()) {
+            Some(Health::Ready) => Ok(Self),
+            other => Err(OpenError::Absent(format!("its child: {other:?}"))),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_opened_when_its_child_is_back() {
+    let socket = Socket::default();
+    let child = absent(&socket).await;
+    let above = Instance::new(InstanceConfig {
+        children: BTreeMap::from([("below".to_owned(), child.clone())]),
+        ..described(Blueprint::new::<Above>(PartConfig {}), None)
+    });
+    above.start().await;
+    sleep(Duration::from_secs(100)).await;
+    assert!(matches!(above.health(), Health::Absent(_)));
+    socket.plug(true);
+    let took = ready(&above).await;
+    assert!(took < Duration::from_millis(400), "{took:?}");
+    above.close().await;
+    child.close().await;
 }
 
 #[tokio::test(start_paused = true)]
