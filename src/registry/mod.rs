@@ -123,6 +123,9 @@ impl Registry {
             CommandPower, EnergeniePower, HttpPower, MockPower, ShellyPower, SnmpPower,
             TasmotaHttpPower, TasmotaPower,
         };
+        use rigd_drivers_relays::{
+            HidRelay, HubPortPower, NoyitoHidPower, NoyitoSerialPower, Ykush,
+        };
         use rigd_drivers_serial::Serial;
         use rigd_drivers_storage::{FileMux, FileStore, MockFlasher, MockMux, MockMuxFlasher};
         use rigd_drivers_virtual::Board;
@@ -141,15 +144,24 @@ impl Registry {
                 Entry::of::<CommandPower>(&[]),
                 Entry::of::<EnergeniePower>(&["jumpstarter_driver_energenie.driver.EnerGenie"]),
                 Entry::of::<GpioRelay>(&["jumpstarter_driver_gpiod.driver.PowerSwitch"]),
+                Entry::of::<HidRelay>(&[]),
                 Entry::of::<HttpPower>(&["jumpstarter_driver_http_power.driver.HttpPower"]),
                 Entry::of::<MockPower>(&[
                     "jumpstarter_driver_power.driver.MockPower",
                     "jumpstarter_driver_power.driver.SyncMockPower",
                 ]),
+                Entry::of::<NoyitoHidPower>(&[
+                    "jumpstarter_driver_noyito_relay.driver.NoyitoPowerHID",
+                ]),
+                Entry::of::<NoyitoSerialPower>(&[
+                    "jumpstarter_driver_noyito_relay.driver.NoyitoPowerSerial",
+                ]),
                 Entry::of::<ShellyPower>(&[]),
                 Entry::of::<SnmpPower>(&["jumpstarter_driver_snmp.driver.SNMPServer"]),
                 Entry::of::<TasmotaPower>(&["jumpstarter_driver_tasmota.driver.TasmotaPower"]),
                 Entry::of::<TasmotaHttpPower>(&[]),
+                Entry::of::<HubPortPower>(&[]),
+                Entry::of::<Ykush>(&["jumpstarter_driver_yepkit.driver.Ykush"]),
                 Entry::of::<Serial>(&["jumpstarter_driver_pyserial.driver.PySerial"]),
                 Entry::of::<FileMux>(&[]),
                 Entry::of::<FileStore>(&["jumpstarter_driver_opendal.driver.Opendal"]),

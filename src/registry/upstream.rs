@@ -42,8 +42,6 @@ const DRIVERS: &[(&str, &str, &str)] = &[
     ("mitmproxy", "MitmproxyDriver", "MitmproxyClient"),
     ("network", "DbusNetwork", "DbusNetworkClient"),
     ("network", "VsockNetwork", "NetworkClient"),
-    ("noyito_relay", "NoyitoPowerHID", "NoyitoPowerClient"),
-    ("noyito_relay", "NoyitoPowerSerial", "NoyitoPowerClient"),
     ("obd", "OBD", "OBDClient"),
     ("pi_pico", "PiPicoFlasher", "PiPicoClient"),
     ("probe_rs", "ProbeRs", "ProbeRsClient"),
@@ -80,7 +78,6 @@ const DRIVERS: &[(&str, &str, &str)] = &[
     ("video", "HttpVideo", "VideoClient"),
     ("vnc", "Vnc", "VNClient"),
     ("xcp", "Xcp", "XcpClient"),
-    ("yepkit", "Ykush", POWER),
 ];
 
 const POWER: &str = "jumpstarter_driver_power.client.PowerClient";

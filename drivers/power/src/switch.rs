@@ -162,12 +162,27 @@ impl<O: Outlet> Switch<O> {
         &self.outlet
     }
 
-    async fn on(self: Arc<Self>, call: Call) -> Result<Value, DriverError> {
+    /// A question to the device, for calls that its outlet adds: in the device's turn, within its
+    /// time, and asked again after an `off` that came in between.
+    pub async fn inquire<'a, T, W>(&'a self, ask: impl Fn(&'a O) -> W) -> Result<T, DriverError>
+    where
+        W: Future<Output = Result<T, DriverError>>,
+    {
+        self.converse(|| ask(&self.outlet)).await
+    }
+
+    /// Switches on, for calls that its outlet adds beside `on`: within the same limits, and given up
+    /// when an `off` comes.
+    pub async fn turn_on(&self, call: &Call) -> Result<(), DriverError> {
         let work = async {
             self.afford(1)?;
             self.switch(Urgency::Ordinary, true).await
         };
-        self.unless_off(call.arrival(), work).await?;
+        self.unless_off(call.arrival(), work).await
+    }
+
+    async fn on(self: Arc<Self>, call: Call) -> Result<Value, DriverError> {
+        self.turn_on(&call).await?;
         Ok(O::done(true))
     }
 
