@@ -66,6 +66,16 @@ impl Tree {
         join_all(self.instances().iter().map(|i| i.lease_start())).await;
     }
 
+    /// Clients of the lease may act from now on. At most a second.
+    pub async fn clients_start(&self) {
+        join_all(self.instances().iter().map(|i| i.clients_start())).await;
+    }
+
+    /// The key of the clients is revoked. At most a second.
+    pub async fn clients_end(&self) {
+        join_all(self.instances().iter().map(|i| i.clients_end())).await;
+    }
+
     /// Makes every instance forget the lease.
     pub async fn lease_end(&self) {
         join_all(self.instances().iter().map(|i| i.lease_end())).await;

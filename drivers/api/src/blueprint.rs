@@ -10,8 +10,8 @@ use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use serde_json::Value;
 
 use crate::{
-    ByteStream, Call, Child, ConfigError, Driver, DriverError, Interface, MethodKind, Mode, OpenCx,
-    OpenError, interface::Method,
+    ByteStream, Call, Child, ConfigError, ConsoleTap, Driver, DriverError, Interface, MethodKind,
+    Mode, OpenCx, OpenError, interface::Method,
 };
 
 /// A configured driver that is not open: type, config and method table.
@@ -106,6 +106,9 @@ pub(crate) trait Opened: Send + Sync {
     fn stream(&self, call: Call) -> BoxFuture<'static, Result<ByteStream, DriverError>>;
     fn lease_start(&self) -> BoxFuture<'_, Result<(), DriverError>>;
     fn lease_end(&self) -> BoxFuture<'_, Result<(), DriverError>>;
+    fn clients_start(&self) -> BoxFuture<'_, Result<(), DriverError>>;
+    fn clients_end(&self) -> BoxFuture<'_, Result<(), DriverError>>;
+    fn console(&self) -> Option<Arc<dyn ConsoleTap>>;
     fn close(&self) -> BoxFuture<'_, ()>;
     fn as_any(&self) -> Arc<dyn Any + Send + Sync>;
 }
@@ -214,6 +217,18 @@ impl<D: Driver> Opened for Bound<D> {
 
     fn lease_end(&self) -> BoxFuture<'_, Result<(), DriverError>> {
         self.driver.lease_end().boxed()
+    }
+
+    fn clients_start(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.driver.clients_start().boxed()
+    }
+
+    fn clients_end(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.driver.clients_end().boxed()
+    }
+
+    fn console(&self) -> Option<Arc<dyn ConsoleTap>> {
+        self.driver.console()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

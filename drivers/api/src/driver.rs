@@ -1,16 +1,17 @@
 //! The trait a driver implements.
 //!
 //! ```text
-//!   config ──check──> Blueprint ──open(OpenCx)──> driver ──lease_start / lease_end──> … ──close
+//!   config ──check──> Blueprint ──open(OpenCx)──> driver ──lease_start ─ clients_start ─
+//!                         │                                   clients_end ─ lease_end──> … ──close
 //!                         └────────── tried again with back-off while absent ─────────┘
 //! ```
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Blueprint, ConfigError, DriverError, Interface, OpenCx, OpenError};
+use crate::{Blueprint, ConfigError, ConsoleTap, DriverError, Interface, OpenCx, OpenError};
 
 /// One kind of instrument.
 ///
@@ -65,10 +66,27 @@ pub trait Driver: Send + Sync + Sized + 'static {
         std::future::ready(Ok(()))
     }
 
+    /// The hook beforeLease is over, and clients of the lease may act from now on. Has 1 s; a failure
+    /// is logged.
+    fn clients_start(&self) -> impl Future<Output = Result<(), DriverError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// The key of the lease's clients is revoked, and the hook afterLease comes next. May be called
+    /// twice, and without a [`clients_start`](Self::clients_start). Has 1 s; a failure is logged.
+    fn clients_end(&self) -> impl Future<Output = Result<(), DriverError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// A lease ended; its keys are revoked. Forgets what the lease could see (open streams, file
     /// tables, settings, temporary files). May be called twice. Has 10 s; a failure is logged.
     fn lease_end(&self) -> impl Future<Output = Result<(), DriverError>> + Send {
         std::future::ready(Ok(()))
+    }
+
+    /// What a person on the lab host sees of it, if it is a console.
+    fn console(&self) -> Option<Arc<dyn ConsoleTap>> {
+        None
     }
 
     /// The daemon stops or the device was lost. Releases what drop cannot.

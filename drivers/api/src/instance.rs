@@ -6,6 +6,9 @@
 //!                 └──────── failed ─────────────^
 //! ```
 //!
+//! A driver may outlive its device: it then stays open while the instance is absent, and says itself
+//! when the device is back.
+//!
 //! Calls go through the queue of the instance and are checked against their key when their turn
 //! comes. An instance that is not ready answers UNAVAILABLE with the reason; the others of the
 //! tree do not notice.
@@ -31,11 +34,12 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    Arrival, Blueprint, ByteStream, Call, DriverError, HealthHandle, Key, MethodKind, Mode,
-    Resources, TaskScope,
+    Arrival, Blueprint, ByteStream, Call, ConsoleTap, DriverError, HealthHandle, Key, MethodKind,
+    Mode, Resources, TaskScope,
     blueprint::Opened,
     device_thread::{DeviceThread, panicked},
     fenced_stream::fence,
+    open_cx::Condition,
     queue::Queue,
 };
 use under_way::{Live, Watch};
@@ -49,6 +53,17 @@ pub enum Health {
     Absent(String),
     /// The hardware is there and does not work.
     Faulty(String),
+}
+
+impl Health {
+    /// Tells in the log why it cannot be used.
+    pub(crate) fn tell(&self) {
+        match self {
+            Self::Absent(reason) => tracing::warn!(reason, "Instance is absent."),
+            Self::Faulty(reason) => tracing::warn!(reason, "Instance is faulty."),
+            Self::Ready => {}
+        }
+    }
 }
 
 /// What an instance is made from.
@@ -87,6 +102,8 @@ struct State {
     tasks: Option<TaskScope>,
     health: Option<HealthHandle>,
     leased: bool,
+    /// Clients of the lease may act.
+    served: bool,
 }
 
 /// One node of the export tree.
@@ -99,7 +116,7 @@ pub struct Instance {
     children: BTreeMap<String, Arc<Instance>>,
     descriptor: Mutex<Option<OwnedFd>>,
     state: Mutex<State>,
-    health: watch::Sender<Health>,
+    condition: watch::Sender<Condition>,
     supervisor: TaskScope,
     span: tracing::Span,
 }
@@ -142,7 +159,9 @@ impl Instance {
             children: config.children,
             descriptor: Mutex::new(config.descriptor),
             state: Mutex::default(),
-            health: watch::Sender::new(Health::Absent("not opened yet".into())),
+            condition: watch::Sender::new(Condition::closed(Health::Absent(
+                "not opened yet".into(),
+            ))),
             supervisor: TaskScope::new(span.clone()),
             span,
         })
@@ -165,7 +184,7 @@ impl Instance {
 
     /// Whether it can be used now.
     pub fn health(&self) -> Health {
-        self.health.borrow().clone()
+        self.condition.borrow().health.clone()
     }
 
     /// The exclusive call under way and for how long it is.
@@ -177,6 +196,11 @@ impl Instance {
         Some(self.state.lock().ok()?.driver.as_ref()?.as_any())
     }
 
+    /// What a person on the lab host sees of it, if it is a console whose driver is open.
+    pub fn console(&self) -> Option<Arc<dyn ConsoleTap>> {
+        self.state.lock().ok()?.driver.as_ref()?.console()
+    }
+
     /// The open driver as its own type, for tests of drivers.
     pub fn downcast<D: crate::Driver>(&self) -> Option<Arc<D>> {
         self.as_any()?.downcast().ok()
@@ -184,7 +208,7 @@ impl Instance {
 
     fn driver(&self) -> Result<Arc<dyn Opened>, DriverError> {
         let path = &self.shared.path;
-        match &*self.health.borrow() {
+        match &self.condition.borrow().health {
             Health::Ready => {}
             Health::Absent(reason) => {
                 return Err(DriverError::Unavailable(format!(

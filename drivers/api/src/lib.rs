@@ -26,13 +26,14 @@ mod key;
 mod open_cx;
 mod queue;
 mod resource;
+mod tap;
 mod task_scope;
 mod wake;
 
 pub use arrival::Arrival;
 pub use async_trait::async_trait;
 pub use blueprint::Blueprint;
-pub use byte_ring::{ByteRing, RingReader};
+pub use byte_ring::{ByteRing, Heard, RingReader};
 pub use byte_stream::{Boundaries, ByteSink, ByteStream};
 pub use call::Call;
 pub use driver::{Child, Driver};
@@ -46,6 +47,7 @@ pub use resource::{
     ChunkSender, Download, DownloadSource, PresignedMethod, ResourceHandle, Resources, Upload,
     download_channel, upload_channel,
 };
+pub use tap::ConsoleTap;
 pub use task_scope::TaskScope;
 
 /// A value as it crosses the wire: JSON, whose integral numbers are integers.

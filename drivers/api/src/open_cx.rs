@@ -16,61 +16,108 @@ use crate::{
     Driver, Health, Instance, OpenError, TaskScope, device_thread::DeviceThread, wake::Wakes,
 };
 
+/// What an instance knows of its driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Condition {
+    pub(crate) health: Health,
+    /// The driver is open and need not be opened again, whatever its health.
+    pub(crate) open: bool,
+}
+
+impl Condition {
+    /// The driver is open.
+    pub(crate) fn open(health: Health) -> Self {
+        Self { health, open: true }
+    }
+
+    /// There is no driver, or one that must be opened again.
+    pub(crate) fn closed(health: Health) -> Self {
+        Self {
+            health,
+            open: false,
+        }
+    }
+}
+
 /// Tells the instance that its device is gone; it is then closed and opened again with back-off.
+/// A driver that outlives its device says [`away`](Self::away) and [`back`](Self::back) instead.
 ///
 /// A handle speaks for one opening: after the instance was opened anew, an old one is not heard.
 #[derive(Debug, Clone)]
 pub struct HealthHandle {
-    health: watch::Sender<Health>,
+    condition: watch::Sender<Condition>,
     phase: Arc<Mutex<Phase>>,
 }
 
 #[derive(Debug)]
 enum Phase {
     /// `open` is under way; what is reported meanwhile decides in place of its success.
-    Opening(Option<Health>),
+    Opening(Option<Condition>),
     Open,
     Closed,
 }
 
 impl HealthHandle {
-    pub(crate) fn new(health: watch::Sender<Health>) -> Self {
+    pub(crate) fn new(condition: watch::Sender<Condition>) -> Self {
         Self {
-            health,
+            condition,
             phase: Arc::new(Mutex::new(Phase::Opening(None))),
         }
     }
 
     /// The device went away.
     pub fn lost(&self, reason: impl Into<String>) {
-        self.report(Health::Absent(reason.into()));
+        self.report(Condition::closed(Health::Absent(reason.into())));
     }
 
     /// The device does not work as it should.
     pub fn faulty(&self, reason: impl Into<String>) {
-        self.report(Health::Faulty(reason.into()));
+        self.report(Condition::closed(Health::Faulty(reason.into())));
     }
 
-    fn report(&self, health: Health) {
+    /// The device cannot be used for this reason, and the driver stays open and looks for it by
+    /// itself: its streams and tasks go on, and it hears of leases. New calls are refused until
+    /// [`back`](Self::back). A change is told in the log.
+    pub fn away(&self, why: OpenError) {
+        let health = match why {
+            OpenError::Absent(reason) => Health::Absent(reason),
+            OpenError::Faulty(reason) => Health::Faulty(reason),
+        };
+        if self.condition.borrow().health != health {
+            health.tell();
+        }
+        self.report(Condition::open(health));
+    }
+
+    /// The device that was [`away`](Self::away) can be used.
+    pub fn back(&self) {
+        self.report(Condition::open(Health::Ready));
+    }
+
+    fn report(&self, condition: Condition) {
         let Ok(mut phase) = self.phase.lock() else {
             return;
         };
         match &mut *phase {
-            Phase::Opening(early) => *early = Some(health),
-            Phase::Open => _ = self.health.send_replace(health),
+            Phase::Opening(early) => *early = Some(condition),
+            Phase::Open => _ = self.condition.send_replace(condition),
             Phase::Closed => {}
         }
     }
 
-    /// `open` succeeded; the instance is ready unless it was reported lost already.
-    pub(crate) fn opened(&self) {
+    /// `open` succeeded; the instance is ready unless it was reported otherwise already. Tells
+    /// whether it is.
+    pub(crate) fn opened(&self) -> bool {
         let Ok(mut phase) = self.phase.lock() else {
-            return;
+            return false;
         };
         let Phase::Opening(early) = std::mem::replace(&mut *phase, Phase::Open) else {
-            return;
+            return false;
         };
-        self.health.send_replace(early.unwrap_or(Health::Ready));
+        let condition = early.unwrap_or(Condition::open(Health::Ready));
+        let ready = condition.health == Health::Ready;
+        self.condition.send_replace(condition);
+        ready
     }
 
     /// The driver of this opening is gone.

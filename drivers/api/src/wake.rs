@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::Health;
+use crate::{Health, open_cx::Condition};
 
 /// A plug is a burst of events over some ten milliseconds; the attempt comes after it.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -57,14 +57,15 @@ impl Wakes {
     }
 
     /// The return of an instance that it rests on counts as well: of its parent, of a child.
-    pub(crate) fn add_return(&self, mut other: watch::Receiver<Health>) {
-        let there = *other.borrow_and_update() == Health::Ready;
+    pub(crate) fn add_return(&self, mut other: watch::Receiver<Condition>) {
+        let there = other.borrow_and_update().health == Health::Ready;
         self.add(async move {
             if there {
-                other.wait_for(|health| *health != Health::Ready).await.ok();
+                let gone = other.wait_for(|other| other.health != Health::Ready);
+                gone.await.ok();
             }
             if other
-                .wait_for(|health| *health == Health::Ready)
+                .wait_for(|other| other.health == Health::Ready)
                 .await
                 .is_err()
             {

@@ -16,6 +16,7 @@ use crate::{
     DriverError, HealthHandle, OpenCx, OpenError, TaskScope,
     blueprint::Opened,
     device_thread::panicked,
+    open_cx::Condition,
     wake::{Pace, Wakes},
 };
 
@@ -23,6 +24,8 @@ use crate::{
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// How long a driver has for its part of a lease's start or end, and to close.
 const LEASE_STEP_LIMIT: Duration = Duration::from_secs(10);
+/// How long a driver has when clients begin and end: the owner of the lease waits for it.
+const CLIENTS_STEP_LIMIT: Duration = Duration::from_secs(1);
 /// Shortest and longest wait between two attempts to open absent hardware.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -41,18 +44,18 @@ impl OpenCx {
 }
 
 impl Instance {
-    /// Opens the hardware once, and from then on again with back-off whenever it is not ready, and
+    /// Opens the driver once, and from then on again with back-off whenever it is not open, and
     /// earlier when something happens that the driver waits for. Returns after the first attempt,
     /// at most 10 s later.
     pub async fn start(self: &Arc<Self>) {
-        let mut health = self.health.subscribe();
+        let mut condition = self.condition.subscribe();
         let mut attempt = self.try_open().await;
         let me: Weak<Self> = Arc::downgrade(self);
         self.supervisor.spawn(async move {
             let (mut wait, mut pace) = (RETRY.0, Pace::default());
             loop {
                 // The instance's own task ends with the instance, so the sender is there.
-                let lost = health.wait_for(|h| *h != Health::Ready).await.is_ok();
+                let lost = condition.wait_for(|c| !c.open).await.is_ok();
                 if !lost {
                     return;
                 }
@@ -72,7 +75,7 @@ impl Instance {
     async fn try_open(self: &Arc<Self>) -> Attempt {
         self.close_driver().await;
         let tasks = TaskScope::new(self.span.clone());
-        let health = HealthHandle::new(self.health.clone());
+        let health = HealthHandle::new(self.condition.clone());
         let cx = OpenCx {
             exporter: self.exporter.clone(),
             path: self.shared.path.clone(),
@@ -87,7 +90,7 @@ impl Instance {
             wakes: Wakes::default(),
         };
         for other in self.parent.iter().chain(self.children.values()) {
-            cx.wakes.add_return(other.health.subscribe());
+            cx.wakes.add_return(other.condition.subscribe());
         }
         let before = self.health();
         let opening = AssertUnwindSafe(self.blueprint.0.open(&cx)).catch_unwind();
@@ -101,20 +104,25 @@ impl Instance {
         };
         let failed = match opened {
             Ok(driver) => {
-                let leased = match self.state.lock() {
+                let (leased, served) = match self.state.lock() {
                     Ok(mut state) => {
                         state.driver = Some(driver.clone());
                         state.tasks = Some(tasks);
                         state.health = Some(health.clone());
-                        state.leased
+                        (state.leased, state.served)
                     }
                     Err(_) => return cx.into_attempt(false),
                 };
                 if leased {
                     self.lease_step("lease start", driver.lease_start()).await;
                 }
-                health.opened();
-                self.span.in_scope(|| tracing::debug!("Instance is ready."));
+                if served {
+                    self.clients_step("start of clients", driver.clients_start())
+                        .await;
+                }
+                if health.opened() {
+                    self.span.in_scope(|| tracing::debug!("Instance is ready."));
+                }
                 return cx.into_attempt(true);
             }
             Err(OpenError::Absent(reason)) => Health::Absent(reason),
@@ -125,13 +133,9 @@ impl Instance {
             *slot = Some(unused);
         }
         if before != failed {
-            self.span.in_scope(|| match &failed {
-                Health::Absent(reason) => tracing::warn!(reason, "Instance is absent."),
-                Health::Faulty(reason) => tracing::warn!(reason, "Instance is faulty."),
-                Health::Ready => {}
-            });
+            self.span.in_scope(|| failed.tell());
         }
-        self.health.send_replace(failed);
+        self.condition.send_replace(Condition::closed(failed));
         cx.into_attempt(false)
     }
 
@@ -151,9 +155,32 @@ impl Instance {
         }
     }
 
+    /// Clients of the lease may act from now on.
+    pub async fn clients_start(&self) {
+        if let Some(driver) = self.set_served(true) {
+            self.clients_step("start of clients", driver.clients_start())
+                .await;
+        }
+    }
+
+    /// The key of the lease's clients is revoked. May come twice.
+    pub async fn clients_end(&self) {
+        if let Some(driver) = self.set_served(false) {
+            self.clients_step("end of clients", driver.clients_end())
+                .await;
+        }
+    }
+
+    fn set_served(&self, served: bool) -> Option<Arc<dyn Opened>> {
+        let mut state = self.state.lock().ok()?;
+        state.served = served;
+        state.driver.clone()
+    }
+
     fn set_leased(&self, leased: bool) -> Option<Arc<dyn Opened>> {
         let mut state = self.state.lock().ok()?;
         state.leased = leased;
+        state.served = false;
         state.driver.clone()
     }
 
@@ -162,9 +189,27 @@ impl Instance {
         step: &str,
         work: impl Future<Output = Result<(), DriverError>> + Send,
     ) {
+        self.step(step, LEASE_STEP_LIMIT, work).await;
+    }
+
+    async fn clients_step(
+        &self,
+        step: &str,
+        work: impl Future<Output = Result<(), DriverError>> + Send,
+    ) {
+        self.step(step, CLIENTS_STEP_LIMIT, work).await;
+    }
+
+    async fn step(
+        &self,
+        step: &str,
+        limit: Duration,
+        work: impl Future<Output = Result<(), DriverError>> + Send,
+    ) {
         let work = AssertUnwindSafe(work).catch_unwind();
-        let limit = LEASE_STEP_LIMIT.as_secs();
-        let error = match timeout(LEASE_STEP_LIMIT, work.instrument(self.span.clone())).await {
+        let waiting = timeout(limit, work.instrument(self.span.clone()));
+        let limit = limit.as_secs();
+        let error = match waiting.await {
             Ok(Ok(Ok(()))) => return,
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(_)) => panicked().to_string(),
@@ -200,6 +245,7 @@ impl Instance {
     pub async fn close(&self) {
         self.supervisor.close().await;
         self.close_driver().await;
-        self.health.send_replace(Health::Absent("closed".into()));
+        let closed = Condition::closed(Health::Absent("closed".into()));
+        self.condition.send_replace(closed);
     }
 }
