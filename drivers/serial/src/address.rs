@@ -1,8 +1,14 @@
 //! What `url` names: a device, a network peer or an echo.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use rigd_driver::ConfigError;
+
+use crate::{
+    tcp::TcpSource,
+    tty::{Place, TtySource},
+    wire::Source,
+};
 
 /// Schemes that upstream's library knows and this driver does not yet.
 const NOT_YET: [&str; 5] = ["rfc2217", "spy", "hwgrep", "alt", "cp2110"];
@@ -39,6 +45,22 @@ impl Address {
             },
             scheme if NOT_YET.contains(&scheme) => wrong(format!("{scheme}:// does not work yet")),
             scheme => wrong(format!("{scheme}:// is not known")),
+        }
+    }
+}
+
+impl Address {
+    /// Where the console opens its port; none for a loop. With `keep_lines` DTR and RTS keep their
+    /// level when it is closed.
+    pub(crate) fn source(self, url: &str, keep_lines: bool) -> Option<Arc<dyn Source>> {
+        match self {
+            Self::Loop => None,
+            Self::Device(path) => Some(Arc::new(TtySource::new(Place::Path(path), keep_lines))),
+            Self::Socket { host, port } => Some(Arc::new(TcpSource {
+                url: url.into(),
+                host,
+                port,
+            })),
         }
     }
 }

@@ -1,241 +1,369 @@
-//! A port shared by client streams: everybody reads everything from the moment they come, and
-//! whole frames go out one after the other.
+//! A console: what a port and the streams of its clients share, over every loss of the port.
 //!
 //! ```text
-//!   stream:  open ──finish──> half-closed ──another stream opens──> ended
-//!              └──────────────────┴──── close, lease end, port lost ──^
+//!   presence:  lent ──wanted──> open ──lost──> away ──found again──> open
+//!                ^───unwanted────┴───────────────┘
 //! ```
 //!
-//! Clients leave their streams half-closed and go away without a word, so a half-closed stream
-//! yields to the next one. The port itself ends only when it is lost or the daemon closes it.
+//! The keeper moves the presence and records what comes; streams live in `streams`. What is sent
+//! while the port is away is discarded, never kept: a board that comes back must not be typed at
+//! what somebody meant for the one before.
 
 use std::{
     io,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use rigd_driver::{
-    ByteRing, ByteSink, ByteStream, DriverError, HealthHandle, RingReader, async_trait,
-};
+use rigd_driver::{ByteRing, ConsoleTap, DriverError, KeyKind, RingReader, async_trait};
 use rustix::io::Errno;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{Span, info, warn};
 
-use crate::{pace::Pace, port::Port};
+use crate::{
+    capture::Capture,
+    pace::Pace,
+    port::Port,
+    settings::Settings,
+    streams::{Streams, send_frame},
+    wire::{OPEN_LIMIT, Order},
+};
 
-/// What a stream may fall behind before it loses bytes: 90 s at 115200 baud.
-const RING: usize = 1024 * 1024;
-/// The most that is taken from the port at once: sixteen of the pages that the tty layer hands out.
-const READ_SIZE: usize = 64 * 1024;
-/// Streams on one port at a time. Twenty clients with a few consoles each are a lot; more are
-/// streams that somebody forgot.
-const MAX_STREAMS: usize = 64;
+/// What a reader may fall behind before it loses bytes: 90 s at 115200 baud.
+pub(crate) const RING: usize = 1024 * 1024;
+/// How long a user of a port that is lent waits for its opening: one attempt, and the release of the
+/// one before.
+const TAKE_LIMIT: Duration = Duration::from_secs(OPEN_LIMIT.as_secs() + 2);
 
-#[derive(Debug)]
-pub(crate) struct Console {
-    url: String,
-    port: Port,
-    pace: Pace,
-    ring: ByteRing,
-    /// Held for a whole frame; waiters are served in order, which is what alternates them.
-    turn: tokio::sync::Mutex<()>,
-    streams: Mutex<Vec<Weak<StreamState>>>,
-    lost: OnceLock<String>,
+/// Whether there is a port to talk to.
+#[derive(Debug, Clone)]
+pub(crate) enum Presence {
+    /// Nobody wants it: others may have it.
+    Lent,
+    /// It is open.
+    Open(Arc<Port>),
+    /// It is wanted, and cannot be had for this reason.
+    Away(String),
 }
 
-#[derive(Debug, Default)]
-struct StreamState {
-    half_closed: AtomicBool,
-    ended: CancellationToken,
+/// What of the record belongs to the lease that lasts.
+#[derive(Debug)]
+struct Mine {
+    /// Place in the record where it began; past every place while there is none.
+    start: u64,
+    /// A client has attached in it.
+    attached: bool,
+}
+
+/// What a console is made from.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What the port is called, in the log and in errors.
+    pub(crate) name: String,
+    /// How the line is set when a lease begins.
+    pub(crate) settings: Settings,
+    pub(crate) pace: Pace,
+    /// Bytes of its own lease for the first client of a lease.
+    pub(crate) history: usize,
+    /// Where everything that is said goes as well.
+    pub(crate) capture: Option<Capture>,
+}
+
+/// A port, what it has said, and the streams of its clients.
+#[derive(Debug)]
+pub(crate) struct Console {
+    name: String,
+    pub(crate) pace: Pace,
+    record: ByteRing,
+    capture: Option<Capture>,
+    pub(crate) streams: Streams,
+    presence: watch::Sender<Presence>,
+    wanted: watch::Sender<usize>,
+    configured: Settings,
+    now: Mutex<Settings>,
+    history: usize,
+    mine: Mutex<Mine>,
+    /// Bytes sent since the port went away.
+    discarded: AtomicU64,
+    closed: CancellationToken,
 }
 
 impl Console {
-    pub(crate) fn new(url: String, port: Port, pace: Pace) -> Self {
-        Self {
-            url,
-            port,
+    /// A console whose port nobody wants yet.
+    pub(crate) fn new(plan: Plan) -> Self {
+        let Plan {
+            name,
+            settings,
             pace,
-            ring: ByteRing::new(RING),
-            turn: tokio::sync::Mutex::default(),
-            streams: Mutex::default(),
-            lost: OnceLock::new(),
+            history,
+            capture,
+        } = plan;
+        Self {
+            name,
+            pace,
+            record: ByteRing::new(RING),
+            capture,
+            streams: Streams::default(),
+            presence: watch::Sender::new(Presence::Lent),
+            wanted: watch::Sender::new(0),
+            configured: settings,
+            now: Mutex::new(settings),
+            history,
+            mine: Mutex::new(Mine {
+                start: u64::MAX,
+                attached: false,
+            }),
+            discarded: AtomicU64::new(0),
+            closed: CancellationToken::new(),
         }
     }
 
-    /// Reads the port until it is lost. The one reader of the port.
-    pub(crate) async fn run(&self, health: HealthHandle) {
-        let mut buffer = vec![0; READ_SIZE];
-        let reason = loop {
-            match self.port.read(&mut buffer).await {
-                Ok(0) => break "the other side is gone".to_owned(),
-                Ok(length) => self.ring.push(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break error.to_string(),
+    /// What the port is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The port said this, now.
+    pub(crate) fn heard(&self, bytes: &[u8]) {
+        let now = SystemTime::now();
+        self.record.push_at(now, bytes);
+        if let Some(capture) = &self.capture {
+            capture.offer(now, bytes);
+        }
+    }
+
+    /// Wants the port until the result is dropped.
+    pub(crate) fn want(self: &Arc<Self>) -> Want {
+        self.wanted.send_modify(|count| *count += 1);
+        Want(self.clone())
+    }
+
+    /// How many want it.
+    pub(crate) fn wanted(&self) -> watch::Receiver<usize> {
+        self.wanted.subscribe()
+    }
+
+    /// How the port is to be set now.
+    pub(crate) fn settings(&self) -> Settings {
+        *lock(&self.now)
+    }
+
+    /// The port is open.
+    pub(crate) fn opened(&self, port: Arc<Port>) {
+        self.presence.send_replace(Presence::Open(port));
+    }
+
+    /// The port cannot be had.
+    pub(crate) fn away(&self, reason: String) {
+        self.presence.send_replace(Presence::Away(reason));
+    }
+
+    /// Others may have the port.
+    pub(crate) fn lent(&self) {
+        self.presence.send_replace(Presence::Lent);
+    }
+
+    /// Bytes that were sent and discarded since the last question.
+    pub(crate) fn take_discarded(&self) -> u64 {
+        self.discarded.swap(0, Ordering::Relaxed)
+    }
+
+    /// The port, which the caller wants: waits while it is being opened.
+    ///
+    /// # Errors
+    /// Unavailable: it cannot be had.
+    pub(crate) async fn port(&self) -> Result<Arc<Port>, DriverError> {
+        let mut presence = self.presence.subscribe();
+        let decided = presence.wait_for(|presence| !matches!(presence, Presence::Lent));
+        match timeout(TAKE_LIMIT, decided).await {
+            Ok(Ok(decided)) => match &*decided {
+                Presence::Open(port) => Ok(port.clone()),
+                Presence::Away(reason) => Err(DriverError::Unavailable(reason.clone())),
+                Presence::Lent => Err(self.not_opened()),
+            },
+            Ok(Err(_)) | Err(_) => Err(self.not_opened()),
+        }
+    }
+
+    fn not_opened(&self) -> DriverError {
+        let limit = TAKE_LIMIT.as_secs();
+        DriverError::Unavailable(format!("{} was not opened within {limit} s", self.name))
+    }
+
+    /// Sends a piece to the port, or to nowhere while it is away.
+    pub(crate) async fn send(&self, bytes: &[u8]) -> Result<(), DriverError> {
+        let presence = self.presence.borrow().clone();
+        let port = match presence {
+            Presence::Open(port) => port,
+            Presence::Lent => self.port().await?,
+            Presence::Away(_) => {
+                self.discard(bytes);
+                return Ok(());
             }
         };
-        let reason = format!("{} was lost: {reason}", self.url);
-        // Before the ring ends, so that its readers find the reason.
-        self.lost.set(reason.clone()).ok();
-        self.close();
-        health.lost(reason);
-    }
-
-    /// Opens a stream for a client. Half-closed ones end.
-    pub(crate) fn connect(self: &Arc<Self>) -> Result<ByteStream, DriverError> {
-        let stream = Arc::new(StreamState::default());
-        {
-            let mut streams = self.streams();
-            streams.retain(|stream| {
-                let Some(stream) = stream.upgrade() else {
-                    return false;
-                };
-                if stream.half_closed.load(Ordering::Acquire) {
-                    stream.ended.cancel();
-                }
-                !stream.ended.is_cancelled()
-            });
-            if streams.len() >= MAX_STREAMS {
-                let url = &self.url;
-                let text = format!("{url} has {MAX_STREAMS} streams open; close some");
-                return Err(DriverError::Exhausted(text));
-            }
-            streams.push(Arc::downgrade(&stream));
-        }
-        let reader = StreamReader {
-            console: self.clone(),
-            ring: self.ring.reader(),
-            stream: stream.clone(),
-            loss_told: false,
-            span: Span::current(),
+        let Err(error) = port.write_all(bytes).await else {
+            return Ok(());
         };
-        let reader = futures::stream::unfold(reader, async |mut reader| {
-            reader.next().await.map(|item| (item, reader))
-        });
-        let writer = StreamWriter {
-            console: self.clone(),
-            stream,
+        if is_gone(&error) {
+            // The keeper reads this now, if it has not heard by itself.
+            port.fail(error.to_string());
+        }
+        if port.is_closed() {
+            self.discard(bytes);
+            return Ok(());
+        }
+        Err(DriverError::io(
+            format_args!("cannot write {}", self.name),
+            &error,
+        ))
+    }
+
+    fn discard(&self, bytes: &[u8]) {
+        let count = bytes.len() as u64;
+        self.discarded.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Does what is ordered; what it sets stays until the lease ends. When the device refuses,
+    /// everything stays as it was.
+    pub(crate) async fn order(self: &Arc<Self>, order: Order) -> Result<(), DriverError> {
+        let _want = self.want();
+        self.port().await?.order(order).await?;
+        let mut now = lock(&self.now);
+        *now = order.applied(*now);
+        Ok(())
+    }
+
+    /// A lease begins: DTR and RTS are as configured again, which is the only time that their level
+    /// changes by itself.
+    pub(crate) async fn lease_start(&self) -> Result<(), DriverError> {
+        *lock(&self.mine) = Mine {
+            start: self.record.position(),
+            attached: false,
         };
-        Ok(ByteStream::new(reader, writer))
-    }
-
-    /// Ends the streams of clients; the port stays. Tells whether there were any.
-    pub(crate) fn end_streams(&self) -> bool {
-        let streams = std::mem::take(&mut *self.streams());
-        let mut any = false;
-        for stream in streams.iter().filter_map(Weak::upgrade) {
-            stream.ended.cancel();
-            any = true;
-        }
-        any
-    }
-
-    /// Lets the port go; streams read what is left and end.
-    pub(crate) fn close(&self) {
-        self.port.close();
-        self.ring.close();
-    }
-
-    fn streams(&self) -> std::sync::MutexGuard<'_, Vec<Weak<StreamState>>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write_failed(&self, error: &io::Error) -> DriverError {
-        if let Some(reason) = self.lost.get() {
-            return DriverError::Unavailable(reason.clone());
-        }
-        let what = format!("cannot write {}", self.url);
-        let gone = [Errno::IO, Errno::NXIO, Errno::NODEV].map(Errno::raw_os_error);
-        if error.raw_os_error().is_some_and(|n| gone.contains(&n)) {
-            return DriverError::Unavailable(format!("{what}: {error}"));
-        }
-        DriverError::io(what, error)
-    }
-}
-
-struct StreamReader {
-    console: Arc<Console>,
-    ring: RingReader,
-    stream: Arc<StreamState>,
-    loss_told: bool,
-    span: Span,
-}
-
-impl StreamReader {
-    async fn next(&mut self) -> Option<Result<Bytes, DriverError>> {
-        // cancel-safe: `ended` only waits, the ring takes nothing unless it completes.
-        let item = tokio::select! {
-            biased;
-            () = self.stream.ended.cancelled() => return None,
-            item = self.ring.next() => item,
+        let before = {
+            let mut now = lock(&self.now);
+            std::mem::replace(&mut *now, self.configured)
         };
-        match item {
-            Some((bytes, lost)) => {
-                if lost > 0 {
-                    let url = &self.console.url;
-                    warn!(
-                        url,
-                        lost, "A stream is too slow: {lost} bytes were lost to it."
-                    );
-                }
-                Some(Ok(bytes))
-            }
-            None => {
-                let reason = self.console.lost.get()?.clone();
-                // The error is the last item.
-                let told = std::mem::replace(&mut self.loss_told, true);
-                (!told).then_some(Err(DriverError::Unavailable(reason)))
-            }
+        let Presence::Open(port) = self.presence.borrow().clone() else {
+            return Ok(());
+        };
+        if before.dtr != self.configured.dtr {
+            port.order(Order::Dtr(self.configured.dtr)).await?;
         }
-    }
-}
-
-impl Drop for StreamReader {
-    fn drop(&mut self) {
-        let url = &self.console.url;
-        self.span.in_scope(|| info!("Disconnected from {url}"));
-    }
-}
-
-struct StreamWriter {
-    console: Arc<Console>,
-    stream: Arc<StreamState>,
-}
-
-impl StreamWriter {
-    async fn write(&self, bytes: Bytes) -> Result<(), DriverError> {
-        let console = &self.console;
-        let _turn = console.turn.lock().await;
-        for (wait, piece) in console.pace.pieces(bytes) {
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
-            }
-            let written = console.port.write_all(&piece).await;
-            written.map_err(|error| console.write_failed(&error))?;
+        if before.rts != self.configured.rts {
+            port.order(Order::Rts(self.configured.rts)).await?;
         }
         Ok(())
     }
+
+    /// The lease is over: its streams end, nothing of it is readable any more, and the line is set
+    /// as configured; DTR and RTS keep their level.
+    pub(crate) async fn lease_end(&self) -> Result<(), DriverError> {
+        self.streams.end();
+        lock(&self.mine).start = u64::MAX;
+        let (before, wanted) = {
+            let mut now = lock(&self.now);
+            let before = *now;
+            *now = Settings {
+                dtr: before.dtr,
+                rts: before.rts,
+                ..self.configured
+            };
+            (before, *now)
+        };
+        let Presence::Open(port) = self.presence.borrow().clone() else {
+            // It is opened with the new ones.
+            return Ok(());
+        };
+        if before == wanted {
+            return Ok(());
+        }
+        let done = port.order(Order::Set(wanted)).await;
+        if done.is_err() {
+            // The next lease must not find what this one set: it is opened anew.
+            port.fail("it cannot be set back to what is configured".into());
+        }
+        done
+    }
+
+    /// A reader for a stream that begins now: the first client of a lease gets what the lease has
+    /// printed, at most `history` bytes.
+    pub(crate) fn reader(&self, kind: KeyKind) -> RingReader {
+        let mut mine = lock(&self.mine);
+        if kind != KeyKind::Client || std::mem::replace(&mut mine.attached, true) {
+            return self.record.reader();
+        }
+        self.record.reader_of_last(self.history, mine.start)
+    }
+
+    /// Waits until others can have the port. Cancel-safe.
+    pub(crate) async fn released(&self) {
+        let mut presence = self.presence.subscribe();
+        let free = |presence: &Presence| !matches!(presence, Presence::Open(_));
+        // An error would mean that the console itself is gone.
+        presence.wait_for(free).await.ok();
+    }
+
+    /// Lets the port go for good; streams read what is left and end.
+    pub(crate) async fn close(&self) {
+        self.closed.cancel();
+        let gone = Presence::Away("the daemon stops".into());
+        if let Presence::Open(port) = self.presence.send_replace(gone) {
+            port.close().await;
+        }
+        self.record.close();
+        if let Some(capture) = &self.capture {
+            capture.close().await;
+        }
+    }
+
+    /// Resolves when the console is closed for good. Cancel-safe.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
 }
+
+/// Keeps the port open as long as it is held.
+#[derive(Debug)]
+pub(crate) struct Want(Arc<Console>);
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        self.0.wanted.send_modify(|count| *count -= 1);
+    }
+}
+
+/// The console as a person on the lab host has it.
+pub(crate) struct Tap(pub(crate) Arc<Console>);
 
 #[async_trait]
-impl ByteSink for StreamWriter {
-    async fn send(&mut self, bytes: Bytes) -> Result<(), DriverError> {
-        // cancel-safe: a stream that ended sends nothing more.
-        tokio::select! {
-            biased;
-            () = self.stream.ended.cancelled() => {
-                let url = &self.console.url;
-                Err(DriverError::Cancelled(format!("the stream on {url} was closed")))
-            }
-            done = self.write(bytes) => done,
-        }
+impl ConsoleTap for Tap {
+    fn record(&self) -> &ByteRing {
+        &self.0.record
     }
 
-    async fn finish(&mut self) -> Result<(), DriverError> {
-        self.stream.half_closed.store(true, Ordering::Release);
-        Ok(())
+    async fn send(&self, frame: Bytes) -> Result<(), DriverError> {
+        let _want = self.0.want();
+        self.0.port().await?;
+        send_frame(&self.0, frame).await
     }
+}
+
+/// Whether an error says that there is no device any more.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    let numbers = [Errno::IO, Errno::NXIO, Errno::NODEV].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|n| numbers.contains(&n))
+        || matches!(
+            error.kind(),
+            K::BrokenPipe | K::ConnectionReset | K::ConnectionAborted | K::TimedOut
+        )
+}
+
+fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }

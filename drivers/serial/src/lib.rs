@@ -1,18 +1,33 @@
 //! Serial consoles.
 //!
 //! ```text
-//!   tty, pty or socket ──Port──> read task ──> ByteRing ──> a reader for each client stream
-//!                      <──Port── one whole frame at a time <── writers of client streams
+//!   Source ──open──> Wire in a Port ──Keeper──> record (ring) ──> a reader for each client stream
+//!   (tty, socket)         <── one whole frame at a time ── writers of client streams
 //! ```
 //!
-//! The daemon owns a port from its opening to its loss; client streams come and go without
-//! touching it.
+//! The daemon owns a port from its start to its stop; client streams come and go without touching
+//! it, and a console outlives every loss of its port.
 
 mod address;
+mod capture;
+mod clock;
+mod config;
 mod console;
+mod keeper;
+mod lines;
+mod open_tty;
+mod orders;
 mod pace;
 mod port;
 mod serial;
+mod settings;
+mod streams;
+mod tcp;
 mod tty;
+mod wire;
 
-pub use serial::{Serial, SerialConfig};
+pub use capture::CaptureConfig;
+pub use config::{Hold, SerialConfig};
+pub use lines::StampedLines;
+pub use serial::Serial;
+pub use settings::{FlowControl, Parity};

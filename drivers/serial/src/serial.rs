@@ -1,68 +1,33 @@
 //! The driver `serial`: a console that clients of `PySerialClient` use.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rigd_driver::{
-    ByteStream, Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError,
-    echo_stream,
+    ByteStream, Call, ConfigError, ConsoleTap, Driver, DriverError, Interface, Mode, OpenCx,
+    OpenError, echo_stream,
 };
-use schemars::JsonSchema;
-use serde::Deserialize;
-use tokio::{net::TcpStream, sync::oneshot, time::timeout};
-use tokio_serial::SerialStream;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tracing::{debug, error, info};
 
 use crate::{
-    address::Address,
-    console::Console,
+    capture::Capture,
+    config::{Hold, SerialConfig, check_baudrate},
+    console::{Console, Plan, Tap, Want},
+    keeper::Keeper,
     pace::{Pace, PacedSink},
-    port::{Io, Port},
-    tty::{self, Line, Lines},
+    settings::{FlowControl, Format, Settings},
+    streams::connect,
+    wire::Order,
 };
 
-/// How long a terminal server has to accept the connection. Half of what an opening may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-
-/// A serial console on a tty, a pty or a terminal server.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SerialConfig {
-    /// Path of a tty or pty (best one of `/dev/serial/by-id`), `socket://HOST:PORT` for a terminal
-    /// server's raw port, or `loop://`, which gives back what it is sent.
-    pub url: String,
-    /// Bits per second; 8 data bits, no parity, one stop bit, no flow control.
-    #[serde(default = "default_baudrate")]
-    pub baudrate: u32,
-    /// Whether the port is expected to be there when the daemon starts: its absence is then an
-    /// error in the log. The daemon starts and waits for the port in any case.
-    #[serde(default = "default_check_present")]
-    pub check_present: bool,
-    /// Characters per second to send at most, for devices that lose bytes at full speed. 0 or
-    /// nothing: no limit. What the device sends is never slowed down.
-    #[serde(default)]
-    pub cps: Option<f64>,
-    /// Leave DTR as it is when the port is closed; boards that reset on DTR then keep running when
-    /// the daemon stops.
-    #[serde(default)]
-    pub disable_hupcl: bool,
-    // The port is tried again and again; its absence is told once.
-    #[serde(skip)]
-    absence_told: AtomicBool,
-}
-
-fn default_baudrate() -> u32 {
-    115_200
-}
-
-fn default_check_present() -> bool {
-    true
-}
+/// Length of a break that does not say its own: what `tcsendbreak` sends at least.
+const BREAK: Duration = Duration::from_millis(250);
+/// The longest break. Longer ones are a line that is held down, and hold up every other call.
+const MAX_BREAK: Duration = Duration::from_secs(5);
 
 /// A serial console.
 ///
@@ -72,20 +37,20 @@ fn default_check_present() -> bool {
 pub struct Serial {
     /// `Connecting to …`, as clients know it from logs.
     connecting: String,
-    url: String,
     pace: Pace,
+    configured: Settings,
     device: Device,
-    /// A client has set a modem line, so the next lease finds it raised again.
-    lines_set: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Device {
-    /// A loop has lines too, which lead nowhere.
-    Loop,
+    /// A loop has a line too, which leads nowhere.
+    Loop(Mutex<Settings>),
     Port {
         console: Arc<Console>,
-        lines: Option<Lines>,
+        hold: Hold,
+        /// What holds the port for the daemon, or for the clients of a lease.
+        held: Mutex<Option<Want>>,
     },
 }
 
@@ -101,143 +66,137 @@ impl Driver for Serial {
             .call("close", Mode::Preempting, Self::close_streams)
             .call("set_dtr", Mode::Exclusive, Self::set_dtr)
             .call("set_rts", Mode::Exclusive, Self::set_rts)
+            .call("send_break", Mode::Exclusive, Self::send_break)
+            .call("set_baudrate", Mode::Exclusive, Self::set_baudrate)
+            .call("set_format", Mode::Exclusive, Self::set_format)
+            .call("set_flow_control", Mode::Exclusive, Self::set_flow_control)
+            .call("get_settings", Mode::Shared, Self::get_settings)
     }
 
     fn check(config: &SerialConfig) -> Result<(), ConfigError> {
-        Address::parse(&config.url)?;
-        if config.baudrate == 0 {
-            let text = "0 baud hangs up; use the speed of the console, e.g. 115200";
-            return Err(ConfigError::new("baudrate", text));
-        }
-        Pace::new(config.cps).map_err(|text| ConfigError::new("cps", text))?;
-        Ok(())
+        config.check()
     }
 
     async fn open(config: &SerialConfig, cx: &OpenCx) -> Result<Self, OpenError> {
         let faulty = |error: ConfigError| OpenError::Faulty(error.to_string());
-        let address = Address::parse(&config.url).map_err(faulty)?;
+        let source = config.source().map_err(faulty)?;
+        let settings = config.settings().map_err(faulty)?;
         let pace = Pace::new(config.cps).map_err(OpenError::Faulty)?;
-        let url = config.url.clone();
-        let device = match open_port(address, config, cx).await {
-            Ok(None) => Device::Loop,
-            Ok(Some((io, lines))) => {
-                config.absence_told.store(false, Ordering::Relaxed);
-                let console = Arc::new(Console::new(url.clone(), Port::new(io), pace));
-                let (reading, health) = (console.clone(), cx.health().clone());
-                cx.tasks().spawn(async move { reading.run(health).await });
-                Device::Port { console, lines }
-            }
-            Err(failure) => {
-                if config.check_present && !config.absence_told.swap(true, Ordering::Relaxed) {
+        let cps = config.cps.map(|cps| format!(", cps: {cps}"));
+        let device = match source {
+            None => Device::Loop(Mutex::new(settings)),
+            Some(source) => {
+                let plan = Plan {
+                    name: config.name(),
+                    settings,
+                    pace,
+                    history: config.history,
+                    capture: capture(config, cx)?,
+                };
+                let console = Arc::new(Console::new(plan));
+                let held = (config.hold == Hold::Always).then(|| console.want());
+                let (tried, first) = oneshot::channel();
+                let keeper = Keeper {
+                    console: console.clone(),
+                    source,
+                    health: cx.health().clone(),
+                    tried: Some(tried),
+                };
+                cx.tasks().spawn(keeper.run());
+                // What is not there is waited for; what is lent is not tried.
+                if held.is_some()
+                    && let Ok(Err(failure)) = first.await
+                    && config.check_present
+                {
                     error!(%failure, "The port is expected to be present.");
                 }
-                return Err(failure);
+                Device::Port {
+                    console,
+                    hold: config.hold,
+                    held: Mutex::new(held),
+                }
             }
         };
-        let baudrate = config.baudrate;
-        let cps = config.cps.map(|cps| format!(", cps: {cps}"));
-        let cps = cps.unwrap_or_default();
         Ok(Self {
-            connecting: format!("Connecting to {url}, baudrate: {baudrate}{cps}"),
-            url,
+            connecting: format!(
+                "Connecting to {}, baudrate: {}{}",
+                config.name(),
+                config.baudrate,
+                cps.unwrap_or_default()
+            ),
             pace,
+            configured: settings,
             device,
-            lines_set: AtomicBool::new(false),
         })
     }
 
-    /// Upstream opens the port anew for each use, which raises DTR and RTS.
     async fn lease_start(&self) -> Result<(), DriverError> {
-        let Device::Port { lines, .. } = &self.device else {
-            return Ok(());
-        };
-        match lines {
-            Some(lines) if self.lines_set.swap(false, Ordering::Relaxed) => {
-                raise(lines.clone()).await
-            }
-            _ => Ok(()),
+        match &self.device {
+            Device::Loop(_) => Ok(()),
+            Device::Port { console, .. } => console.lease_start().await,
         }
     }
 
     async fn lease_end(&self) -> Result<(), DriverError> {
-        if let Device::Port { console, .. } = &self.device {
-            console.end_streams();
+        match &self.device {
+            Device::Loop(now) => {
+                *lock(now) = self.configured;
+                Ok(())
+            }
+            Device::Port { console, .. } => console.lease_end().await,
+        }
+    }
+
+    async fn clients_start(&self) -> Result<(), DriverError> {
+        if let Device::Port { console, held, .. } = &self.device {
+            lock(held).get_or_insert_with(|| console.want());
         }
         Ok(())
     }
 
+    async fn clients_end(&self) -> Result<(), DriverError> {
+        if let Device::Port {
+            console,
+            hold: Hold::Lease,
+            held,
+        } = &self.device
+        {
+            drop(lock(held).take());
+            console.streams.end();
+            console.released().await;
+        }
+        Ok(())
+    }
+
+    fn console(&self) -> Option<Arc<dyn ConsoleTap>> {
+        match &self.device {
+            Device::Loop(_) => None,
+            Device::Port { console, .. } => Some(Arc::new(Tap(console.clone()))),
+        }
+    }
+
     async fn close(&self) {
         if let Device::Port { console, .. } = &self.device {
-            console.close();
+            console.close().await;
         }
     }
 }
 
-/// The port behind `address`; none for a loop.
-async fn open_port(
-    address: Address,
-    config: &SerialConfig,
-    cx: &OpenCx,
-) -> Result<Option<(Io, Option<Lines>)>, OpenError> {
-    match address {
-        Address::Loop => Ok(None),
-        Address::Device(path) => {
-            let (url, baudrate) = (config.url.clone(), config.baudrate);
-            let disable_hupcl = config.disable_hupcl;
-            let open = move || {
-                let (port, lines) = tty::open(&path, baudrate)?;
-                if disable_hupcl {
-                    tty::disable_hupcl(&port, &url);
-                }
-                Ok((port, lines))
-            };
-            let (port, lines) = cx.blocking(open).await?;
-            let stream = SerialStream::try_from(port);
-            let stream = stream
-                .map_err(|e| OpenError::Faulty(format!("cannot wait for {}: {e}", config.url)))?;
-            Ok(Some((Io::Tty(stream), Some(lines))))
-        }
-        Address::Socket { host, port } => {
-            let connecting = timeout(CONNECT_LIMIT, TcpStream::connect((host.as_str(), port)));
-            let absent = |what: &dyn std::fmt::Display| {
-                OpenError::Absent(format!("cannot connect to {}: {what}", config.url))
-            };
-            let connected = connecting.await.map_err(|_| {
-                absent(&format_args!(
-                    "no answer within {} s",
-                    CONNECT_LIMIT.as_secs()
-                ))
-            })?;
-            let stream = connected.map_err(|error| absent(&error))?;
-            // Keystrokes are single bytes; waiting to fill a packet only delays them.
-            stream.set_nodelay(true).map_err(|error| absent(&error))?;
-            Ok(Some((Io::Tcp(stream), None)))
-        }
-    }
-}
-
-/// Raises both lines on a thread of its own: the device may take its time, and the step of a lease
-/// that waits for it has a limit.
-async fn raise(lines: Lines) -> Result<(), DriverError> {
-    let (tx, rx) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("rigd:tty-lines".into());
-    let raising = move || {
-        let done = lines.set(Line::Dtr, true).and(lines.set(Line::Rts, true));
-        // Nobody listens any more after the limit.
-        tx.send(done).ok();
+fn capture(config: &SerialConfig, cx: &OpenCx) -> Result<Option<Capture>, OpenError> {
+    let Some(capture) = &config.capture else {
+        return Ok(None);
     };
-    thread
-        .spawn(raising)
-        .map_err(|e| DriverError::Exhausted(format!("cannot start a thread: {e}")))?;
-    rx.await
-        .unwrap_or_else(|_| Err(DriverError::Device("setting DTR and RTS failed".into())))
+    let name = format!("{}.{}", cx.exporter(), cx.path());
+    let started = Capture::start(capture, &name);
+    let cannot = |error| OpenError::Faulty(format!("cannot start the capture: {error}"));
+    started.map(Some).map_err(cannot)
 }
 
 impl Serial {
-    async fn connect(self: Arc<Self>, _: Call) -> Result<ByteStream, DriverError> {
+    async fn connect(self: Arc<Self>, call: Call) -> Result<ByteStream, DriverError> {
         info!("{}", self.connecting);
         match &self.device {
-            Device::Loop => {
+            Device::Loop(_) => {
                 let mut stream = echo_stream();
                 stream.writer = Box::new(PacedSink {
                     inner: stream.writer,
@@ -245,14 +204,14 @@ impl Serial {
                 });
                 Ok(stream)
             }
-            Device::Port { console, .. } => console.connect(),
+            Device::Port { console, .. } => connect(console, call.key().kind()).await,
         }
     }
 
     async fn close_streams(self: Arc<Self>, _: Call) -> Result<(), DriverError> {
         let any = match &self.device {
-            Device::Loop => false,
-            Device::Port { console, .. } => console.end_streams(),
+            Device::Loop(_) => false,
+            Device::Port { console, .. } => console.streams.end(),
         };
         if !any {
             debug!("close() called but no active connection (no-op)");
@@ -260,28 +219,84 @@ impl Serial {
         Ok(())
     }
 
-    async fn set_dtr(self: Arc<Self>, call: Call, value: bool) -> Result<(), DriverError> {
-        self.set_line(call, Line::Dtr, value).await
+    async fn set_dtr(self: Arc<Self>, _: Call, value: bool) -> Result<(), DriverError> {
+        self.order(Order::Dtr(value)).await
     }
 
-    async fn set_rts(self: Arc<Self>, call: Call, value: bool) -> Result<(), DriverError> {
-        self.set_line(call, Line::Rts, value).await
+    async fn set_rts(self: Arc<Self>, _: Call, value: bool) -> Result<(), DriverError> {
+        self.order(Order::Rts(value)).await
     }
 
-    async fn set_line(&self, call: Call, line: Line, active: bool) -> Result<(), DriverError> {
+    async fn send_break(self: Arc<Self>, _: Call, ms: Option<u64>) -> Result<(), DriverError> {
+        let length = ms.map_or(BREAK, Duration::from_millis);
+        if length > MAX_BREAK {
+            let text = format!("a break has at most {} ms", MAX_BREAK.as_millis());
+            return Err(DriverError::InvalidArgument(text));
+        }
+        self.order(Order::Break(length)).await
+    }
+
+    async fn set_baudrate(self: Arc<Self>, _: Call, baudrate: u32) -> Result<(), DriverError> {
+        check_baudrate(baudrate).map_err(|text| DriverError::InvalidArgument(text.into()))?;
+        self.set(|settings| settings.baudrate = baudrate).await
+    }
+
+    async fn set_format(self: Arc<Self>, _: Call, format: String) -> Result<(), DriverError> {
+        let format = Format::parse(&format).map_err(DriverError::InvalidArgument)?;
+        self.set(|settings| settings.format = format).await
+    }
+
+    async fn set_flow_control(
+        self: Arc<Self>,
+        _: Call,
+        flow_control: FlowControl,
+    ) -> Result<(), DriverError> {
+        self.set(|settings| settings.flow_control = flow_control)
+            .await
+    }
+
+    async fn get_settings(self: Arc<Self>, _: Call) -> Result<Value, DriverError> {
+        let Settings {
+            baudrate,
+            format,
+            flow_control,
+            dtr,
+            rts,
+        } = self.settings();
+        Ok(json!({
+            "baudrate": baudrate,
+            "format": format.to_string(),
+            "flow_control": flow_control,
+            "dtr": dtr,
+            "rts": rts,
+        }))
+    }
+
+    fn settings(&self) -> Settings {
         match &self.device {
-            Device::Loop => Ok(()),
-            Device::Port { lines: None, .. } => Err(DriverError::Unimplemented(format!(
-                "{} is a network connection and has no modem lines",
-                self.url
-            ))),
-            Device::Port {
-                lines: Some(lines), ..
-            } => {
-                let lines = lines.clone();
-                self.lines_set.store(true, Ordering::Relaxed);
-                call.blocking(move |_| lines.set(line, active)).await
-            }
+            Device::Loop(settings) => *lock(settings),
+            Device::Port { console, .. } => console.settings(),
         }
     }
+
+    async fn set(&self, change: impl FnOnce(&mut Settings)) -> Result<(), DriverError> {
+        let mut settings = self.settings();
+        change(&mut settings);
+        self.order(Order::Set(settings)).await
+    }
+
+    async fn order(&self, order: Order) -> Result<(), DriverError> {
+        match &self.device {
+            Device::Loop(settings) => {
+                let mut now = lock(settings);
+                *now = order.applied(*now);
+                Ok(())
+            }
+            Device::Port { console, .. } => console.order(order).await,
+        }
+    }
+}
+
+fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }

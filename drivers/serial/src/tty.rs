@@ -1,163 +1,272 @@
-//! Opening a tty or pty, its modem lines, and what failures are called.
+//! Ttys and ptys of this host: opening one for this process alone, setting it, and its lines.
+//!
+//! Nothing here drains: `tcdrain` blocks until the line has sent everything, for ever when the other
+//! side holds it up. What may wait for a device (opening, orders, closing) runs on a thread of its
+//! own; reads and writes never wait.
 
 #![allow(
     unsafe_code,
-    reason = "the serial library gives out its descriptor only as a number"
+    reason = "modem lines and breaks are ioctls, and waiting for a descriptor is an unsafe registration"
 )]
 
 use std::{
+    future::pending,
     io,
-    os::{
-        fd::{AsRawFd, BorrowedFd},
-        unix::fs::MetadataExt,
-    },
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use rigd_driver::{DriverError, OpenError};
+use rigd_device::{Class, DeviceMatch, Events, Uevents};
+use rigd_driver::{DriverError, OpenError, async_trait};
 use rustix::{
-    fs::{Mode, OFlags},
     io::Errno,
-    termios::{ControlModes, OptionalActions, tcgetattr, tcsetattr},
+    termios::{QueueSelector, tcflush},
 };
-use serialport::{ErrorKind, SerialPort, TTYPort};
-use tracing::{info, warn};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::oneshot,
+    time::timeout,
+};
 
-/// An output line of the port.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Line {
-    Dtr,
-    Rts,
+use crate::{
+    open_tty::{self, Opened},
+    orders::{self, OnThread},
+    settings::Settings,
+    wire::{OPEN_LIMIT, ORDER_LIMIT, Order, Source, Wire},
+};
+
+/// How long others wait for a device that is let go.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How a tty is named.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// By its path, which may be a link.
+    Path(PathBuf),
+    /// By what it is.
+    Device(DeviceMatch),
 }
 
-/// The modem lines of an open tty, by a descriptor of their own: setting one may wait for a USB
-/// transfer, which must not hold up reads and writes.
-#[derive(Debug, Clone)]
-pub(crate) struct Lines(Arc<Mutex<TTYPort>>);
-
-impl Lines {
-    /// Blocks as long as the device takes.
-    pub(crate) fn set(&self, line: Line, active: bool) -> Result<(), DriverError> {
-        let mut tty = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = match line {
-            Line::Dtr => tty.write_data_terminal_ready(active),
-            Line::Rts => tty.write_request_to_send(active),
-        };
-        done.map_err(|error| {
-            // The library keeps the text of the error alone and has its own words for this one,
-            // which every pty answers; clients know the C library's.
-            if error.description == "Not a typewriter" {
-                let number = Errno::NOTTY.raw_os_error();
-                let text = "Inappropriate ioctl for device";
-                return DriverError::Device(format!("[Errno {number}] {text}"));
+impl Place {
+    /// Finds and opens it. Blocks as long as the device takes.
+    fn open(&self, settings: &Settings, keep_lines: bool) -> Result<(String, Opened), OpenError> {
+        let (path, found) = match self {
+            Self::Path(path) => (path.clone(), None),
+            Self::Device(device) => {
+                let found = device.find(Class::Tty)?;
+                (found.node()?.to_owned(), Some(found))
             }
-            DriverError::Device(format!("cannot set {line:?}: {error}"))
+        };
+        let shown = path.display().to_string();
+        let opened = open_tty::open(&path, settings, keep_lines)?;
+        if found.is_some_and(|found| !found.is_current()) {
+            let text = format!("{shown} was unplugged while it was opened");
+            return Err(OpenError::Absent(text));
+        }
+        Ok((shown, opened))
+    }
+}
+
+/// A tty or pty of this host.
+#[derive(Debug)]
+pub(crate) struct TtySource {
+    place: Place,
+    /// DTR and RTS keep their level when the port is closed.
+    keep_lines: bool,
+    opening: OnThread,
+    /// What the kernel announced since the last attempt began.
+    events: Mutex<Option<Events>>,
+}
+
+impl TtySource {
+    /// With `keep_lines` DTR and RTS keep their level when the port is closed.
+    pub(crate) fn new(place: Place, keep_lines: bool) -> Self {
+        Self {
+            place,
+            keep_lines,
+            opening: OnThread::new("rigd:tty-open"),
+            events: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for TtySource {
+    async fn open(&self, settings: &Settings) -> Result<Box<dyn Wire>, OpenError> {
+        // Before the look, so that nothing falls between the two.
+        *self.events() = Some(Uevents::subscribe());
+        let (place, settings, keep_lines) = (self.place.clone(), *settings, self.keep_lines);
+        open(&self.opening, move || place.open(&settings, keep_lines)).await
+    }
+
+    async fn hint(&self) {
+        let Some(mut events) = self.events().take() else {
+            return pending().await;
+        };
+        while !events.next().await.may_bring(Class::Tty) {}
+    }
+}
+
+impl TtySource {
+    fn events(&self) -> MutexGuard<'_, Option<Events>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens a tty on `thread`, which is that of an earlier attempt as long as that hangs. `work` gives
+/// its name as well.
+///
+/// # Errors
+/// Those of `work`. Faulty: it does not end.
+pub(crate) async fn open(
+    thread: &OnThread,
+    work: impl FnOnce() -> Result<(String, Opened), OpenError> + Send + 'static,
+) -> Result<Box<dyn Wire>, OpenError> {
+    let opened = thread.run(OPEN_LIMIT, work).await;
+    let cannot = |text| OpenError::Faulty(format!("cannot open the port: {text}"));
+    let (name, opened) = opened.map_err(cannot)??;
+    Ok(Box::new(Tty::new(name, opened)?))
+}
+
+/// An open tty.
+#[derive(Debug)]
+struct Tty {
+    name: String,
+    fd: AsyncFd<Descriptor>,
+    orders: OnThread,
+    /// Resolves once the descriptor is closed.
+    closed: oneshot::Receiver<()>,
+}
+
+impl Tty {
+    fn new(name: String, opened: Opened) -> Result<Self, OpenError> {
+        let (told, closed) = oneshot::channel();
+        let descriptor = Descriptor {
+            fd: Some(Arc::new(opened.0)),
+            told: Some(told),
+        };
+        // SAFETY: a `Descriptor` names the same open file until it is dropped: nothing but its drop
+        // takes `fd` out.
+        let fd = unsafe { AsyncFd::register(descriptor) };
+        let fd = fd.map_err(|error| {
+            let error = error.into_parts().1;
+            OpenError::Faulty(format!("cannot wait for {name}: {error}"))
+        })?;
+        Ok(Self {
+            name,
+            fd,
+            orders: OnThread::new("rigd:tty-orders"),
+            closed,
         })
     }
 }
 
-/// Opens `path` raw, 8N1, without flow control, for this process alone. Blocks.
-pub(crate) fn open(path: &Path, baudrate: u32) -> Result<(TTYPort, Lines), OpenError> {
-    let name = path.to_string_lossy();
-    // Exclusive is the library's default: TIOCEXCL and a lock on the file.
-    let opened = TTYPort::open(&serialport::new(name.as_ref(), baudrate));
-    let tty = opened.map_err(|error| failure(path, &error))?;
-    let lines = tty.try_clone_native();
-    let lines = lines.map_err(|error| OpenError::Faulty(format!("{name}: {error}")))?;
-    Ok((tty, Lines(Arc::new(Mutex::new(lines)))))
-}
-
-/// Keeps the kernel from dropping DTR when the port is closed, which resets many boards.
-pub(crate) fn disable_hupcl(tty: &TTYPort, url: &str) {
-    // SAFETY: `tty` owns the descriptor and is borrowed until the end of this function.
-    let fd = unsafe { BorrowedFd::borrow_raw(tty.as_raw_fd()) };
-    let done = tcgetattr(fd).and_then(|mut settings| {
-        settings.control_modes -= ControlModes::HUPCL;
-        tcsetattr(fd, OptionalActions::Now, &settings)
-    });
-    match done {
-        Ok(()) => info!("Disabled HUPCL on {url}"),
-        Err(_) => warn!("Failed to disable HUPCL on {url}"),
-    }
-}
-
-fn failure(path: &Path, error: &serialport::Error) -> OpenError {
-    let shown = path.display();
-    if error.kind == ErrorKind::NoDevice {
-        return OpenError::Faulty(format!("{shown} is in use by another program"));
-    }
-    // The library loses most error numbers; opening once more brings this one back.
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::open(path, flags, Mode::empty()) {
-        Err(Errno::NOENT) => OpenError::Absent(format!("{shown} does not exist")),
-        Err(error @ (Errno::NXIO | Errno::NODEV | Errno::IO)) => {
-            OpenError::Absent(format!("{shown} is not there: {}", io::Error::from(error)))
+#[async_trait]
+impl Wire for Tty {
+    /// Reads all that is there, as far as it fits. A tty gives a page at a time, and what comes in
+    /// one piece costs its readers one wake-up.
+    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut total = 0;
+        loop {
+            let mut guard = self.fd.readable().await?;
+            // What the kernel had said before the read below.
+            let hung_up = guard.ready().is_read_closed();
+            loop {
+                match rustix::io::read(self.fd.get_ref(), &mut buffer[total..]) {
+                    Ok(0) if total > 0 || hung_up => return Ok(total),
+                    // No end: another process may have set the tty to answer an empty line so.
+                    Ok(0) | Err(Errno::AGAIN) => {
+                        guard.clear_ready();
+                        if total > 0 {
+                            return Ok(total);
+                        }
+                        break;
+                    }
+                    Ok(count) => {
+                        total += count;
+                        if total == buffer.len() {
+                            return Ok(total);
+                        }
+                    }
+                    Err(Errno::INTR) => {}
+                    // An error that follows bytes shows again at the next read.
+                    Err(_) if total > 0 => return Ok(total),
+                    Err(error) => return Err(error.into()),
+                }
+            }
         }
-        Err(Errno::ACCESS | Errno::PERM) => OpenError::Faulty(no_permission(path)),
-        Err(Errno::BUSY) => OpenError::Faulty(format!("{shown} is in use by another program")),
-        Err(error) => {
-            let error = io::Error::from(error);
-            OpenError::Faulty(format!("cannot open {shown}: {error}"))
-        }
-        Ok(fd) if !rustix::termios::isatty(&fd) => {
-            OpenError::Faulty(format!("{shown} is no serial port"))
-        }
-        Ok(_) => OpenError::Faulty(format!("cannot set up {shown}: {error}")),
+    }
+
+    async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let write = |fd: &Descriptor| Ok(rustix::io::write(fd, bytes)?);
+        self.fd.async_io(Interest::WRITABLE, write).await
+    }
+
+    async fn order(&self, order: Order) -> Result<(), DriverError> {
+        let Some(fd) = self.fd.get_ref().fd.clone() else {
+            return Err(DriverError::Unavailable(format!("{} is closed", self.name)));
+        };
+        let name = self.name.clone();
+        let limit = match order {
+            Order::Break(length) => ORDER_LIMIT + length,
+            _ => ORDER_LIMIT,
+        };
+        let work = move || orders::carry_out(fd.as_fd(), &name, order);
+        let done = self.orders.run(limit, work).await;
+        done.map_err(|text| DriverError::Timeout(format!("{}: {text}", self.name)))?
+    }
+
+    async fn close(self: Box<Self>) {
+        let Self { fd, closed, .. } = *self;
+        drop(fd);
+        // Ends with an error when the descriptor is closed: nobody ever sends.
+        timeout(CLOSE_LIMIT, closed).await.ok();
     }
 }
 
-/// Who may open the port, and what to do about it.
-fn no_permission(path: &Path) -> String {
-    let shown = path.display();
-    let advice = "add the daemon's user to its group, or install a udev rule";
-    match std::fs::metadata(path) {
-        Ok(found) => {
-            let (gid, mode) = (found.gid(), found.mode() & 0o7777);
-            let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
-            let group = group_name(&groups, gid).map_or_else(|| gid.to_string(), str::to_owned);
-            format!("no permission for {shown} (group {group}, mode {mode:04o}): {advice}")
+/// The descriptor, closed on a thread of its own.
+#[derive(Debug)]
+struct Descriptor {
+    /// Shared with orders under way. Empty while it is dropped.
+    fd: Option<Arc<OwnedFd>>,
+    /// Dropped after the descriptor.
+    told: Option<oneshot::Sender<()>>,
+}
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_ref().map_or(-1, |fd| fd.as_raw_fd())
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.fd {
+            Some(fd) => fd.as_fd(),
+            // SAFETY: -1 names no descriptor, and none can be opened under it. It is seen only
+            // while the value is dropped.
+            None => unsafe { BorrowedFd::borrow_raw(-1) },
         }
-        Err(_) => format!("no permission for {shown}: {advice}"),
     }
 }
 
-/// Name of a group by its number, from the text of group(5).
-fn group_name(groups: &str, gid: u32) -> Option<&str> {
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(gid)).then_some(name)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_are_found_by_number() {
-        let groups = "root:x:0:\nbroken\ndialout:x:20:alice,bob\n";
-        assert_eq!(group_name(groups, 20), Some("dialout"));
-        assert_eq!(group_name(groups, 7), None);
-    }
-
-    #[test]
-    fn a_lack_of_permission_names_path_group_and_cure() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let text = no_permission(file.path());
-        assert!(text.contains(&file.path().display().to_string()), "{text}");
-        assert!(
-            text.contains("mode 0600") && text.contains("udev rule"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_file_that_is_no_tty_is_named_so() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let error = open(file.path(), 9600).unwrap_err();
-        assert!(matches!(error, OpenError::Faulty(_)));
-        assert!(error.to_string().ends_with("is no serial port"), "{error}");
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        let (Some(fd), told) = (self.fd.take(), self.told.take()) else {
+            return;
+        };
+        // Closing a tty waits up to 30 s for unsent output (closing_wait of the kernel's serial
+        // core), so the output is dropped first; should the driver below wait all the same, it is
+        // not a worker of the runtime that waits.
+        let close = move || {
+            tcflush(&fd, QueueSelector::OFlush).ok();
+            drop(fd);
+            drop(told);
+        };
+        let thread = std::thread::Builder::new().name("rigd:tty-close".into());
+        // Without a thread the closure is dropped right here, which closes as well.
+        thread.spawn(close).ok();
     }
 }

@@ -9,8 +9,7 @@
 
 mod rig;
 
-use bytes::Bytes;
-use rig::{Board, Console, SOON, config, expect, next, send};
+use rig::{Board, Console, SOON, config, expect, read_to, send};
 use rigd_driver::{Driver, DriverError, Health, contract};
 use rigd_drivers_serial::{Serial, SerialConfig};
 use serde_json::json;
@@ -31,32 +30,6 @@ async fn keeps_the_contract_on_every_kind_of_port() {
 }
 
 #[tokio::test]
-async fn a_lost_port_ends_streams_with_the_reason() {
-    let board = Board::new();
-    let path = board.path.clone();
-    let console = Console::on(&path).await;
-    let mut stream = console.connect().await;
-    board.print(b"last words").await;
-    expect(&mut stream, "last words").await;
-    drop(board);
-    let error = next(&mut stream).await.unwrap().unwrap_err();
-    assert!(matches!(error, DriverError::Unavailable(_)), "{error:?}");
-    let text = format!("{} was lost: ", path.display());
-    assert!(error.to_string().starts_with(&text), "{error}");
-    assert!(next(&mut stream).await.is_none());
-    let error = stream
-        .writer
-        .send(Bytes::from_static(b"x"))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, DriverError::Unavailable(_)), "{error:?}");
-    let Health::Absent(reason) = console.instance.health() else {
-        panic!("{:?}", console.instance.health());
-    };
-    assert!(reason.starts_with(&text), "{reason}");
-}
-
-#[tokio::test]
 async fn an_absent_port_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let link = dir.path().join("ttyBoard");
@@ -71,13 +44,7 @@ async fn an_absent_port_is_waited_for() {
     assert!(matches!(error, DriverError::Unavailable(_)), "{error:?}");
     let board = Board::new();
     std::os::unix::fs::symlink(&board.path, &link).unwrap();
-    let ready = async {
-        // Instances tell their health only when asked.
-        while console.instance.health() != Health::Ready {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    timeout(SOON, ready).await.expect("it is tried again");
+    console.until(|health| *health == Health::Ready).await;
     let mut stream = console.connect().await;
     board.print(b"here").await;
     expect(&mut stream, "here").await;
@@ -112,7 +79,7 @@ async fn modem_lines_that_a_pty_lacks_are_an_error_in_known_words() {
             "{error:?}"
         );
     }
-    // The next lease tries to raise them, fails the same way, and works.
+    // The next lease has nothing to restore.
     console.new_lease().await;
     console.connect().await;
 }
@@ -135,11 +102,19 @@ async fn a_terminal_server_is_a_port_too() {
         .unwrap_err();
     assert!(matches!(error, DriverError::Unimplemented(_)), "{error:?}");
     drop(server);
-    let error = next(&mut stream).await.unwrap().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("{url} was lost: the other side is gone")
+    let lost = format!("{url} was lost: the other side is gone");
+    let marker = format!("\r\n[rigd: {lost}; what is sent now is discarded]\r\n");
+    expect(&mut stream, &marker).await;
+    let health = console.until(|health| *health != Health::Ready).await;
+    assert_eq!(health, Health::Absent(lost));
+    let (mut server, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
+    let marker = read_to(&mut stream, "]\r\n").await;
+    assert!(
+        marker.starts_with(&format!("\r\n[rigd: {url} is back after ")),
+        "{marker}"
     );
+    server.write_all(b"again").await.unwrap();
+    expect(&mut stream, "again").await;
 }
 
 #[test]
@@ -153,10 +128,37 @@ fn configs_that_cannot_be_right_are_found_without_hardware() {
     );
     let text = check(json!({"url": "loop://", "baudrate": 0})).unwrap_err();
     assert!(text.starts_with("baudrate: "), "{text}");
-    let text = check(json!({"url": "loop://", "cps": 1e-300})).unwrap_err();
-    assert!(text.starts_with("cps: "), "{text}");
+    for (key, value) in [
+        ("cps", json!(1e-300)),
+        ("dataBits", json!(9)),
+        ("stopBits", json!(3)),
+        ("history", json!(1024 * 1024 + 1)),
+        ("capture", json!({"directory": "logs"})),
+    ] {
+        let mut config = json!({"url": "loop://"});
+        config[key] = value;
+        let text = check(config).unwrap_err();
+        assert!(text.starts_with(key), "{text}");
+    }
+    let text = check(json!({"url": "loop://", "flowControl": "rtscts", "rts": false})).unwrap_err();
+    assert!(text.starts_with("rts: "), "{text}");
     let defaults = config(json!({"url": "loop://"}));
     assert_eq!((defaults.baudrate, defaults.cps), (115_200, None));
     assert!(defaults.check_present && !defaults.disable_hupcl);
-    assert!(serde_json::from_value::<SerialConfig>(json!({"baudrate": 9600})).is_err());
+    for (config, text) in [
+        (json!({"baudrate": 9600}), "url: is missing"),
+        (
+            json!({"url": "loop://", "device": {"byId": "usb-FTDI"}}),
+            "device: stands beside",
+        ),
+        (json!({"device": {}}), "device: names no device"),
+        (
+            json!({"device": {"usb": {"port": "x"}}}),
+            "device.usb.port: ",
+        ),
+    ] {
+        let found = check(config).unwrap_err();
+        assert!(found.starts_with(text), "{found}");
+    }
+    assert!(serde_json::from_value::<SerialConfig>(json!({"uri": "loop://"})).is_err());
 }

@@ -7,6 +7,7 @@ use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
 use rustix::{
     io::Errno,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Termios, tcgetattr},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -60,8 +61,35 @@ impl Board {
         heard
     }
 
+    /// How the console's side is set.
+    pub(crate) fn line(&self) -> Termios {
+        tcgetattr(self.master.get_ref()).unwrap()
+    }
+
     /// Whether there is nothing to read now.
     pub(crate) fn is_quiet(&self) -> bool {
         rustix::io::read(self.master.get_ref(), &mut [0; 1]) == Err(Errno::AGAIN)
+    }
+}
+
+/// A place where a board is plugged in: a link, as those of `/dev/serial/by-id`.
+pub(crate) struct Jack {
+    _dir: tempfile::TempDir,
+    pub(crate) link: PathBuf,
+}
+
+impl Jack {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("ttyBoard");
+        Self { _dir: dir, link }
+    }
+
+    /// Plugs in a board in place of the one before, which its owner has dropped.
+    pub(crate) fn plug(&self) -> Board {
+        let board = Board::new();
+        std::fs::remove_file(&self.link).ok();
+        std::os::unix::fs::symlink(&board.path, &self.link).unwrap();
+        board
     }
 }

@@ -15,7 +15,7 @@ mod board;
 
 use std::{path::Path, sync::Arc};
 
-pub(crate) use board::{Board, SOON};
+pub(crate) use board::{Board, Jack, SOON};
 use bytes::Bytes;
 use futures::StreamExt;
 use rigd_driver::{
@@ -54,6 +54,21 @@ impl Console {
         console
     }
 
+    /// Waits for a health that `is` as wanted.
+    pub(crate) async fn until(&self, is: impl Fn(&Health) -> bool) -> Health {
+        let waiting = async {
+            loop {
+                // Instances tell their health only when asked.
+                let health = self.instance.health();
+                if is(&health) {
+                    return health;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        timeout(SOON, waiting).await.expect("another health")
+    }
+
     pub(crate) async fn connect(&self) -> ByteStream {
         let key = self.owner.key();
         self.instance.stream(&key, "connect").await.unwrap()
@@ -67,11 +82,28 @@ impl Console {
     }
 
     pub(crate) async fn new_lease(&mut self) {
+        self.end_lease().await;
+        self.begin_lease().await;
+    }
+
+    pub(crate) async fn end_lease(&mut self) {
         self.owner.revoke("the lease ended");
         self.instance.lease_end().await;
+    }
+
+    pub(crate) async fn begin_lease(&mut self) {
         self.owner = KeyOwner::issue(KeyKind::Client);
         self.instance.lease_start().await;
     }
+}
+
+/// Reads until what came ends with `end`.
+pub(crate) async fn read_to(stream: &mut ByteStream, end: &str) -> String {
+    let mut got = Vec::new();
+    while !got.ends_with(end.as_bytes()) {
+        got.extend_from_slice(&next(stream).await.expect("more bytes").unwrap());
+    }
+    String::from_utf8(got).unwrap()
 }
 
 /// Reads until `text` is complete; what comes after it is a failure.
