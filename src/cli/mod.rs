@@ -6,6 +6,7 @@
 mod call;
 mod check;
 mod completions;
+mod console;
 mod controller;
 mod daemon;
 mod drivers;
@@ -58,6 +59,8 @@ enum Command {
     Reload(reload::Args),
     /// Call a method of an instance.
     Call(call::Args),
+    /// Watch a console, and type into it.
+    Console(console::Args),
     /// Hold an exporter back from leases, for maintenance.
     Hold(hold::HoldArgs),
     /// End a hold.
@@ -89,6 +92,7 @@ impl Cli {
             Command::Status(args) => status::run(args),
             Command::Reload(args) => reload::run(args),
             Command::Call(args) => call::run(args),
+            Command::Console(args) => console::run(args),
             Command::Hold(args) => hold::hold(args),
             Command::Unhold(args) => hold::unhold(args),
             Command::Hook(args) => hook::run(args),

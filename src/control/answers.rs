@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rigd_controller::presence;
 use rigd_driver::Health;
 use rigd_proto::{
-    control::v1::{self as control, Busy, Exporter, Instance, Link},
+    control::v1::{
+        self as control, Busy, ConsoleOutput, ConsoleResponse, Exporter, Instance, Link,
+        console_response::News,
+    },
     v1::ExporterStatus,
 };
+use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::{
-    daemon::handle::{InstanceSnapshot, LinkSnapshot, Snapshot},
+    daemon::handle::{ConsoleNews, InstanceSnapshot, LinkSnapshot, OpenConsole, Snapshot},
     embedded::Lab,
     lease::machine::{Hook, Lease},
 };
@@ -113,6 +118,37 @@ pub(super) fn hook(wanted: i32) -> Result<Hook, Status> {
             "no hook was named; there are beforeLease and afterLease",
         )),
     }
+}
+
+/// What a person wants of a console.
+pub(super) fn open_console(
+    open: control::OpenConsole,
+    input: mpsc::Receiver<Bytes>,
+    news: mpsc::Sender<Result<ConsoleNews, Status>>,
+) -> OpenConsole {
+    OpenConsole {
+        path: open.path,
+        history: usize::try_from(open.history).unwrap_or(usize::MAX),
+        follow: open.follow,
+        write: open.write,
+        force: open.force,
+        input,
+        news,
+    }
+}
+
+/// What a console does.
+pub(super) fn console(news: ConsoleNews) -> ConsoleResponse {
+    let news = match news {
+        ConsoleNews::Opened(path) => News::Opened(path),
+        ConsoleNews::Heard(heard) => News::Output(ConsoleOutput {
+            time: Some(heard.time.into()),
+            lost: heard.lost,
+            bytes: heard.bytes,
+        }),
+        ConsoleNews::NotSent(reason) => News::NotSent(reason),
+    };
+    ConsoleResponse { news: Some(news) }
 }
 
 /// The embedded controller at a glance.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{
-    StreamExt,
+    Stream, StreamExt,
     future::join_all,
     stream::{self, BoxStream},
 };
@@ -14,9 +14,10 @@ use prost_types::Timestamp;
 use rigd_controller::{admin, model::World};
 use rigd_proto::{
     control::v1::{
-        CallRequest, CallResponse, Exporter, HoldRequest, HoldResponse, ReloadRequest,
-        ReloadResponse, RunHookRequest, RunHookResponse, StatusRequest, StatusResponse,
-        UnholdRequest, UnholdResponse, Verdict, control_server::Control, run_hook_response::News,
+        CallRequest, CallResponse, ConsoleRequest, ConsoleResponse, Exporter, HoldRequest,
+        HoldResponse, ReloadRequest, ReloadResponse, RunHookRequest, RunHookResponse,
+        StatusRequest, StatusResponse, UnholdRequest, UnholdResponse, Verdict,
+        console_request::Act, control_server::Control, run_hook_response::News,
     },
     value,
 };
@@ -25,7 +26,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::answers;
 use crate::{
@@ -127,6 +128,18 @@ async fn look((name, served): (String, Served)) -> Exporter {
     }
 }
 
+/// `items`, and `work` beside them for as long as somebody takes them.
+fn while_read<T: Send>(
+    items: impl Stream<Item = T> + Send,
+    work: impl Future<Output = ()> + Send,
+) -> impl Stream<Item = T> + Send {
+    let work = stream::once(work).filter_map(|()| ready(None::<Option<T>>));
+    let items = items.map(Some).chain(stream::once(ready(None)));
+    stream::select(items, work)
+        .take_while(|item| ready(item.is_some()))
+        .filter_map(ready)
+}
+
 /// The lines of a hook and its verdict; an error when there will be none.
 fn rehearsal(
     exporter: String,
@@ -152,6 +165,7 @@ fn rehearsal(
 impl Control for Service {
     type CallStream = BoxStream<'static, Result<CallResponse, Status>>;
     type RunHookStream = BoxStream<'static, Result<RunHookResponse, Status>>;
+    type ConsoleStream = BoxStream<'static, Result<ConsoleResponse, Status>>;
 
     async fn status(
         &self,
@@ -263,5 +277,35 @@ impl Control for Service {
         let (news_tx, news) = mpsc::channel(WAITING);
         handle.ask(Ask::RunHook(hook, news_tx)).await?;
         Ok(Response::new(rehearsal(exporter, news).boxed()))
+    }
+
+    async fn console(
+        &self,
+        request: Request<Streaming<ConsoleRequest>>,
+    ) -> Result<Response<Self::ConsoleStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = timeout(ANSWER_LIMIT, requests.message()).await;
+        let first = first.unwrap_or_else(|_| Ok(None))?;
+        let Some(Act::Open(open)) = first.and_then(|request| request.act) else {
+            let text = "the first message must open a console";
+            return Err(Status::invalid_argument(text));
+        };
+        let handle = self.exporters.find(&open.exporter)?;
+        let (typed, input) = mpsc::channel(WAITING);
+        let (news_tx, news) = mpsc::channel(WAITING);
+        let ask = answers::open_console(open, input, news_tx);
+        handle.ask(Ask::Console(ask)).await?;
+        let output = ReceiverStream::new(news).map(|news| news.map(answers::console));
+        // Typed as long as somebody reads; its end is the end of typing alone.
+        let typing = async move {
+            while let Ok(Some(request)) = requests.message().await {
+                if let Some(Act::Input(bytes)) = request.act
+                    && typed.send(bytes).await.is_err()
+                {
+                    return;
+                }
+            }
+        };
+        Ok(Response::new(while_read(output, typing).boxed()))
     }
 }

@@ -5,7 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, sync::RwLock, time::Duration};
 
-use rigd_driver::Health;
+use bytes::Bytes;
+use rigd_driver::{Health, Heard};
 use rigd_proto::v1::ExporterStatus;
 use serde_json::Value;
 use tokio::{
@@ -85,6 +86,38 @@ pub(crate) enum Ask {
     /// Rehearse a hook while the exporter is free. The channel gets what it prints, a line at a
     /// time, then its verdict.
     RunHook(Hook, mpsc::Sender<HookNews>),
+    /// Open a console for a person.
+    Console(OpenConsole),
+}
+
+/// A person opens a console.
+#[derive(Debug)]
+pub(crate) struct OpenConsole {
+    /// Dotted path of the instance; empty for the only one.
+    pub(crate) path: String,
+    /// The most bytes to begin with of what was said.
+    pub(crate) history: usize,
+    /// Go on with what is said from now on.
+    pub(crate) follow: bool,
+    /// Input may come.
+    pub(crate) write: bool,
+    /// Type although a client holds a lease.
+    pub(crate) force: bool,
+    /// What is typed.
+    pub(crate) input: mpsc::Receiver<Bytes>,
+    /// `Opened` and what follows, or one error.
+    pub(crate) news: mpsc::Sender<Result<ConsoleNews, Status>>,
+}
+
+/// What a console does.
+#[derive(Debug)]
+pub(crate) enum ConsoleNews {
+    /// It is open; the path of the instance.
+    Opened(String),
+    /// It said something.
+    Heard(Heard),
+    /// Input was not sent, for this reason.
+    NotSent(String),
 }
 
 /// A driver call by a person.

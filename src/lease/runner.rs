@@ -14,7 +14,7 @@ use std::{collections::VecDeque, future::pending};
 use rigd_driver::{KeyKind, KeyOwner};
 use rigd_proto::v1::ExporterStatus;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{
@@ -37,6 +37,7 @@ use crate::{
 };
 
 mod asks;
+mod console;
 mod disk;
 mod effects;
 mod rehearsal;
@@ -95,6 +96,8 @@ pub(crate) struct Runner {
     heard: bool,
     /// What people do under no lease.
     people: KeyOwner,
+    /// Who holds a lease of the controller, for those who type at a console.
+    holder: watch::Sender<Option<Lease>>,
     rehearsal: Option<AbortOnDropHandle<()>>,
     /// Ends every wait.
     cut: CancellationToken,
@@ -156,6 +159,7 @@ impl Runner {
             greeting: None,
             heard: false,
             people: KeyOwner::issue(KeyKind::Daemon),
+            holder: watch::Sender::new(None),
             rehearsal: None,
             cut,
         }

@@ -34,6 +34,7 @@ impl Runner {
                 self.tell(Event::Retire { succeeded }).await;
             }
             Ask::RunHook(kind, news) => self.rehearse(kind, news).await,
+            Ask::Console(open) => self.console(open),
         }
     }
 

@@ -24,7 +24,7 @@ impl Runner {
                 None
             }
             Effect::Show(status, text) => {
-                self.show(status, text);
+                self.show(status, text).await;
                 None
             }
             Effect::Report(status, text) => {
@@ -94,6 +94,8 @@ impl Runner {
             }
             Effect::RevokeClient(reason) => {
                 self.clients.end(reason);
+                // What hooks and tools may want is theirs from here on.
+                self.served.tree.clients_end().await;
                 None
             }
             Effect::RunSafeState => {
@@ -139,13 +141,14 @@ impl Runner {
         }
     }
 
-    fn show(&mut self, status: ExporterStatus, text: String) {
+    async fn show(&mut self, status: ExporterStatus, text: String) {
         // Clients must find the greeting of the hook when they are let in.
         if status == ExporterStatus::LeaseReady {
             self.greeting = self.hooks.greeting();
             if let Some(greeting) = &self.greeting {
                 self.clients.greet(greeting);
             }
+            self.served.tree.clients_start().await;
             if let Some(ready) = self.ready.take() {
                 // Whoever does not listen is not interested.
                 ready.send(()).ok();
@@ -181,6 +184,7 @@ impl Runner {
     fn leased(&mut self, lease: Option<&Lease>) {
         if let Some(link) = &self.link {
             link.leased(lease);
+            self.holder.send_replace(lease.cloned());
         }
     }
 
