@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Arrival, Download, DriverError, Key, ResourceHandle, Upload, instance::Shared, queue::Turn,
-    resource::Resources,
+    Arrival, DECODER_MEMORY, Download, DriverError, Key, ResourceHandle, Upload, instance::Shared,
+    queue::Turn, resource::Resources,
 };
 
 #[derive(Debug)]
@@ -118,7 +119,26 @@ impl Call {
 
     /// Opens a client's file, or what a presigned URL names, for reading.
     pub async fn upload(&self, handle: ResourceHandle) -> Result<Upload, DriverError> {
-        self.resources()?.upload(self.0.shared.uuid, handle).await
+        self.upload_within(handle, DECODER_MEMORY).await
+    }
+
+    /// As [`upload`](Self::upload), with a bound of its own for the memory of a decoder, in bytes.
+    pub async fn upload_within(
+        &self,
+        handle: ResourceHandle,
+        memory: u64,
+    ) -> Result<Upload, DriverError> {
+        let resources = self.resources()?;
+        resources.upload(self.0.shared.uuid, handle, memory).await
+    }
+
+    /// A small file beside what `handle` names: see [`Resources::beside`].
+    pub async fn beside(
+        &self,
+        handle: &ResourceHandle,
+        endings: &[(usize, &str)],
+    ) -> Option<Bytes> {
+        self.resources().ok()?.beside(handle, endings).await
     }
 
     /// Opens a client's file, or what a presigned URL names, for writing.

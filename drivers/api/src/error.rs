@@ -79,6 +79,28 @@ impl DriverError {
             _ => Self::Device(text),
         }
     }
+
+    /// The same error with `context` in front of its text, where the text is free: the texts of a
+    /// busy device, a revoked key and of unknown methods are ones that clients match on.
+    #[must_use]
+    pub fn with_context(self, context: &str) -> Self {
+        let with = |text: String| format!("{context}: {text}");
+        match self {
+            Self::NoSuchMethod(_)
+            | Self::WrongKind { .. }
+            | Self::Fenced(_)
+            | Self::Busy { .. } => self,
+            Self::Unimplemented(text) => Self::Unimplemented(with(text)),
+            Self::InvalidArgument(text) => Self::InvalidArgument(with(text)),
+            Self::FailedPrecondition(text) => Self::FailedPrecondition(with(text)),
+            Self::Unavailable(text) => Self::Unavailable(with(text)),
+            Self::Device(text) => Self::Device(with(text)),
+            Self::Exhausted(text) => Self::Exhausted(with(text)),
+            Self::Timeout(text) => Self::Timeout(with(text)),
+            Self::Cancelled(text) => Self::Cancelled(with(text)),
+            Self::Unknown(text) => Self::Unknown(with(text)),
+        }
+    }
 }
 
 /// Why an instance could not be opened.

@@ -24,6 +24,7 @@ mod instance;
 mod interface;
 mod key;
 mod open_cx;
+mod quantity;
 mod queue;
 mod resource;
 mod tap;
@@ -43,9 +44,10 @@ pub use instance::{Health, Instance, InstanceConfig};
 pub use interface::{CallHandler, Interface, MethodKind, Mode, StreamHandler, StreamingHandler};
 pub use key::{Fenced, Key, KeyKind, KeyOwner};
 pub use open_cx::{HealthHandle, OpenCx};
+pub use quantity::{ByteCount, Delay};
 pub use resource::{
-    ChunkSender, Download, DownloadSource, PresignedMethod, ResourceHandle, Resources, Upload,
-    download_channel, upload_channel,
+    ChunkSender, DECODER_MEMORY, Download, DownloadSource, PresignedMethod, ResourceHandle,
+    Resources, Upload, download_channel, upload_channel,
 };
 pub use tap::ConsoleTap;
 pub use task_scope::TaskScope;

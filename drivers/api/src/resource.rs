@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -19,6 +19,10 @@ use crate::{DriverError, async_trait};
 
 /// Chunks buffered per direction: what upstream buffers, 2 MiB with the usual 64 KiB frames.
 const CHUNKS: usize = 32;
+
+/// Memory that one decoder may take unless the driver says otherwise: the largest preset of xz needs
+/// 65 MiB; windows beyond this are a bomb or a setting nobody ships images with.
+pub const DECODER_MEMORY: u64 = 160 * 1024 * 1024;
 
 /// HTTP method of a presigned request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +60,22 @@ pub enum ResourceHandle {
 /// Where calls find their resources; the session implements it.
 #[async_trait]
 pub trait Resources: Send + Sync {
-    /// Opens the bytes behind `handle` for reading, decoded. `instance` scopes client streams.
-    async fn upload(&self, instance: Uuid, handle: ResourceHandle) -> Result<Upload, DriverError>;
+    /// Opens the bytes behind `handle` for reading, decoded. `instance` scopes client streams;
+    /// `memory` is what a decoder may take, in bytes.
+    async fn upload(
+        &self,
+        instance: Uuid,
+        handle: ResourceHandle,
+        memory: u64,
+    ) -> Result<Upload, DriverError>;
+
+    /// A small file that lies beside what `handle` names, under the first of `endings` that is
+    /// there: each replaces the last `usize` endings (`.img`, `.xz`) of the name. `None` where
+    /// nothing can lie beside, or nothing does.
+    async fn beside(&self, handle: &ResourceHandle, endings: &[(usize, &str)]) -> Option<Bytes> {
+        let _ = (handle, endings);
+        None
+    }
 
     /// Opens `handle` for writing; bytes are encoded on their way out.
     async fn download(
@@ -76,7 +94,10 @@ enum Item {
 /// Bytes for the driver to read, decoded.
 pub struct Upload {
     items: mpsc::Receiver<Item>,
+    /// Looked at already, and not taken yet.
+    ahead: Bytes,
     ended: bool,
+    size: Option<u64>,
     guard: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
@@ -98,11 +119,40 @@ impl Upload {
         self
     }
 
+    /// Says how many bytes it will have.
+    #[must_use]
+    pub fn with_size(mut self, size: Option<u64>) -> Self {
+        self.size = size;
+        self
+    }
+
+    /// How many bytes it will have, where that is known before they are there.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// The first `count` bytes of what is left, fewer only if there are no more; [`next`](Self::next)
+    /// gives them again. `count` is meant to be a header's. Cancel-safe.
+    pub async fn peek(&mut self, count: usize) -> Result<&[u8], DriverError> {
+        while self.ahead.len() < count && !self.ended {
+            let item = self.items.recv().await;
+            if let Some(more) = self.take(item)? {
+                let mut joined = BytesMut::from(std::mem::take(&mut self.ahead));
+                joined.extend_from_slice(&more);
+                self.ahead = joined.freeze();
+            }
+        }
+        Ok(&self.ahead[..self.ahead.len().min(count)])
+    }
+
     /// The next chunk; `None` after the last one. Cancel-safe.
     ///
     /// # Errors
     /// The client went away, the transfer broke, or the data does not decode.
     pub async fn next(&mut self) -> Result<Option<Bytes>, DriverError> {
+        if !self.ahead.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.ahead)));
+        }
         if self.ended {
             return Ok(None);
         }
@@ -112,6 +162,9 @@ impl Upload {
 
     /// As [`next`](Self::next), for the device thread.
     pub fn blocking_next(&mut self) -> Result<Option<Bytes>, DriverError> {
+        if !self.ahead.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.ahead)));
+        }
         if self.ended {
             return Ok(None);
         }
@@ -167,7 +220,9 @@ pub fn upload_channel() -> (ChunkSender, Upload) {
         ChunkSender(tx),
         Upload {
             items: rx,
+            ahead: Bytes::new(),
             ended: false,
+            size: None,
             guard: None,
         },
     )

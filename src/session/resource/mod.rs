@@ -7,7 +7,6 @@
 //!
 //! A resource is good for one use and belongs to one instance.
 
-mod codec;
 mod presigned;
 
 use std::{
@@ -15,7 +14,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use bytes::Bytes;
 use futures::{FutureExt, Stream, stream};
+pub(super) use rigd_codec::Encoding;
 use rigd_driver::{
     ChunkSender, Download, DownloadSource, DriverError, Key, PresignedMethod, ResourceHandle,
     Resources, Upload, async_trait, download_channel, upload_channel,
@@ -28,8 +29,6 @@ use tokio_util::{
 };
 use tonic::Status;
 use uuid::Uuid;
-
-pub(super) use codec::Encoding;
 
 use super::{
     errors,
@@ -323,7 +322,12 @@ fn fail(error: &DriverError) -> (Result<StreamResponse, Status>, Response) {
 /// Resources as the calls of one session see them.
 #[async_trait]
 impl Resources for ResourceTable {
-    async fn upload(&self, instance: Uuid, handle: ResourceHandle) -> Result<Upload, DriverError> {
+    async fn upload(
+        &self,
+        instance: Uuid,
+        handle: ResourceHandle,
+        memory: u64,
+    ) -> Result<Upload, DriverError> {
         match handle {
             ResourceHandle::ClientStream {
                 uuid,
@@ -334,7 +338,13 @@ impl Resources for ResourceTable {
                 let done = CancellationToken::new();
                 // A client that left already shows as a broken upload.
                 usage.send(Usage::Upload(done.clone())).ok();
-                Ok(codec::decode(upload, encoding, done, &self.tasks))
+                Ok(rigd_codec::decode(
+                    upload,
+                    encoding,
+                    memory,
+                    done,
+                    &self.tasks,
+                ))
             }
             ResourceHandle::PresignedRequest {
                 headers,
@@ -344,6 +354,17 @@ impl Resources for ResourceTable {
             ResourceHandle::PresignedRequest { .. } => Err(DriverError::InvalidArgument(
                 "a presigned PUT cannot be read: this needs a presigned GET".into(),
             )),
+        }
+    }
+
+    async fn beside(&self, handle: &ResourceHandle, endings: &[(usize, &str)]) -> Option<Bytes> {
+        match handle {
+            ResourceHandle::PresignedRequest {
+                headers,
+                url,
+                method: PresignedMethod::Get,
+            } => presigned::beside(&self.http, url, headers, endings, &self.key).await,
+            _ => None,
         }
     }
 
@@ -360,7 +381,7 @@ impl Resources for ResourceTable {
             } => {
                 let encoding = Encoding::parse(x_jmp_content_encoding.as_deref())?;
                 let Waiting { usage, .. } = self.take(instance, uuid)?;
-                let source = codec::encode(source, encoding, &self.tasks);
+                let source = rigd_codec::encode(source, encoding, &self.tasks);
                 if usage.send(Usage::Download(source)).is_err() {
                     return Err(DriverError::Unavailable(
                         "download broken: the client went away before it began".into(),

@@ -7,19 +7,23 @@
 
 use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
+use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
 use reqwest::{
     Client, Method, Response, Url,
-    header::{HeaderMap, HeaderName, HeaderValue, LOCATION},
+    header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, LOCATION},
     redirect::Policy,
 };
 use rigd_driver::{ChunkSender, DownloadSource, DriverError, Key, Upload, upload_channel};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 /// Time for a whole transfer: what upstream allows.
 const TOTAL_LIMIT: Duration = Duration::from_secs(7200);
 /// Time to reach a server, and for it to send anything at all.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// Size of a file beside another: a map of the blocks of a fragmented 128 GiB image has 4 MiB.
+const MAX_BESIDE: usize = 16 << 20;
 /// Redirects followed.
 const MAX_REDIRECTS: usize = 10;
 /// Headers that carry rights start with one of these.
@@ -63,6 +67,9 @@ pub(super) async fn get(
 ) -> Result<Upload, DriverError> {
     let (url, response) = follow(http.client()?, url, headers).await?;
     let (chunks, upload) = upload_channel();
+    // With a Content-Encoding the length is that of the encoded bytes.
+    let plain = !response.headers().contains_key(CONTENT_ENCODING);
+    let upload = upload.with_size(response.content_length().filter(|_| plain));
     let key = key.clone();
     tasks.spawn(async move {
         // cancel-safe: after the first two arms the body is not read again.
@@ -78,6 +85,63 @@ pub(super) async fn get(
         }
     });
     Ok(upload)
+}
+
+/// A small file beside the one that `url` names, under the first of `endings` that is there. A URL
+/// with a query is signed for one file alone.
+pub(super) async fn beside(
+    http: &Http,
+    url: &str,
+    headers: &BTreeMap<String, String>,
+    endings: &[(usize, &str)],
+    key: &Key,
+) -> Option<Bytes> {
+    let base = parse(url).ok().filter(|url| url.query().is_none())?;
+    for (cut, ending) in endings {
+        let Some(url) = with_ending(&base, *cut, ending) else {
+            continue;
+        };
+        // cancel-safe: a request that is dropped is broken off.
+        let found = tokio::select! {
+            biased;
+            _ = key.revoked() => return None,
+            found = timeout(IDLE_LIMIT, small(http, &url, headers)) => found.ok().flatten(),
+        };
+        if found.is_some() {
+            tracing::info!("Found {}.", redacted(&url));
+            return found;
+        }
+    }
+    None
+}
+
+/// `url` without the last `cut` endings of its name, and with `ending`.
+fn with_ending(url: &Url, cut: usize, ending: &str) -> Option<Url> {
+    let (dir, name) = url.path().rsplit_once('/')?;
+    let mut name = name;
+    for _ in 0..cut {
+        name = name.rsplit_once('.')?.0;
+    }
+    if name.is_empty() {
+        return None;
+    }
+    // Set as a whole and not by segments: its percent-encoding stays as it is.
+    let mut found = url.clone();
+    found.set_path(&format!("{dir}/{name}{ending}"));
+    Some(found)
+}
+
+async fn small(http: &Http, url: &Url, headers: &BTreeMap<String, String>) -> Option<Bytes> {
+    let client = http.client().ok()?;
+    let (_, mut response) = follow(client, url.as_str(), headers).await.ok()?;
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > MAX_BESIDE {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body.freeze())
 }
 
 /// Until the body is complete (`None`) or broken.
@@ -263,6 +327,16 @@ mod tests {
     fn the_query_and_user_info_are_never_shown() {
         let url = parse("https://me:pw@host/a%2Fb%20c?X-Amz-Signature=secret#frag").unwrap();
         assert_eq!(redacted(&url), "https://host/a%2Fb%20c?[REDACTED]");
+    }
+
+    #[test]
+    fn what_lies_beside_replaces_endings_and_nothing_else() {
+        let url = parse("http://host/a%2Fb/img.wic.xz").unwrap();
+        let beside = |cut| with_ending(&url, cut, ".bmap").map(|u| u.to_string());
+        assert_eq!(beside(0).unwrap(), "http://host/a%2Fb/img.wic.xz.bmap");
+        assert_eq!(beside(1).unwrap(), "http://host/a%2Fb/img.wic.bmap");
+        assert_eq!(beside(2).unwrap(), "http://host/a%2Fb/img.bmap");
+        assert_eq!(beside(3), None);
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn handle(uuid: Uuid) -> Value {
 
 #[async_trait]
 impl Resources for Opened {
-    async fn upload(&self, _: Uuid, handle: ResourceHandle) -> Result<Upload, DriverError> {
+    async fn upload(&self, _: Uuid, handle: ResourceHandle, _: u64) -> Result<Upload, DriverError> {
         let uuid = id(&handle);
         let found = self.uploads.lock().unwrap().remove(&uuid);
         found.ok_or_else(|| DriverError::Unknown(format!("UUID('{uuid}')")))

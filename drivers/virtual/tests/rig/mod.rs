@@ -254,7 +254,7 @@ struct One {
 
 #[async_trait]
 impl Resources for One {
-    async fn upload(&self, _: Uuid, _: ResourceHandle) -> Result<Upload, DriverError> {
+    async fn upload(&self, _: Uuid, _: ResourceHandle, _: u64) -> Result<Upload, DriverError> {
         let none = || DriverError::Unknown("no upload".into());
         self.upload.lock().await.take().ok_or_else(none)
     }

@@ -39,6 +39,23 @@ impl ByteCount {
     }
 }
 
+impl ByteCount {
+    /// About how much it is, for people: `1.2 GiB`, `4 GiB`, `17 bytes`.
+    pub fn rounded(self) -> impl fmt::Display {
+        let unit = SIZE_UNITS[..4].iter().rev().find(|(_, f)| self.0 >= *f);
+        match unit {
+            Some((name, factor)) => {
+                let tenths = (u128::from(self.0) * 10 / u128::from(*factor)) as u64;
+                match (tenths / 10, tenths % 10) {
+                    (whole, 0) => format!("{whole} {name}"),
+                    (whole, tenth) => format!("{whole}.{tenth} {name}"),
+                }
+            }
+            None => format!("{} bytes", self.0),
+        }
+    }
+}
+
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(bytes) = *self;
@@ -215,6 +232,15 @@ mod tests {
         assert_eq!(ByteCount(64 << 20).to_string(), "67108864 bytes (64 MiB)");
         assert_eq!(ByteCount(1000).to_string(), "1000 bytes");
         assert_eq!(ByteCount(0).to_string(), "0 bytes");
+    }
+
+    #[test]
+    fn rounded_sizes_are_short_and_never_too_large() {
+        let rounded = |bytes| ByteCount(bytes).rounded().to_string();
+        assert_eq!(rounded(17), "17 bytes");
+        assert_eq!(rounded(4 << 30), "4 GiB");
+        assert_eq!(rounded((4 << 30) - 1), "3.9 GiB");
+        assert_eq!(rounded(1_288_490_189), "1.2 GiB");
     }
 
     #[test]
