@@ -1,0 +1,367 @@
+//! One write from its first byte to its end, on a thread of its own.
+//!
+//! ```text
+//!   decoder ──chunks──> engine (place, check, hash) ──buffers──> writer ──> medium
+//! ```
+//!
+//! The three run beside each other. Of several errors the first is told. The engine never waits on
+//! hardware itself: a writer that hangs is left behind, with the medium that it holds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering::Relaxed,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel},
+    },
+    time::Duration,
+};
+
+use rigd_driver::{ByteCount, DriverError};
+use tokio::time::Instant;
+
+use crate::{
+    blocks::Blocks,
+    buffer::Buffer,
+    fill::{Exchange, Filler},
+    layout::{Gaps, Layout},
+    medium::{Keep, Medium, failed},
+    progress::Progress,
+    settings::{Delta, FULL_VERIFY, Report, Verify},
+    source::{Piece, Source},
+    writer::{Ended, Shared, Work, Writer},
+};
+
+/// Buffers that go round: one is filled, one is written, and one evens out the difference.
+const BUFFERS: usize = 3;
+/// How often a wait looks whether it is still wanted, and the progress is told.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a medium may take for one buffer. The kernel itself gives a disk up to five tries of 30 s,
+/// and resets the bus in between.
+const STALL: Duration = Duration::from_secs(300);
+/// How long a writer that was told to stop is waited for before it is left behind: it finishes its
+/// buffer and a sync, which cards that tidy up take seconds for.
+const STOP: Duration = Duration::from_secs(30);
+
+/// Whether the write is still wanted.
+pub(crate) type Wanted = Box<dyn Fn() -> Result<(), DriverError> + Send>;
+
+/// One write.
+pub(crate) struct Job {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) layout: Layout,
+    pub(crate) medium: Arc<dyn Medium>,
+    pub(crate) wanted: Wanted,
+    pub(crate) gaps: Gaps,
+    pub(crate) delta: Delta,
+    /// `None`: by the size of the image.
+    pub(crate) verify: Option<Verify>,
+    /// How long a sync may take.
+    pub(crate) sync_limit: Duration,
+    /// What the card is known to hold.
+    pub(crate) blocks: Blocks,
+}
+
+/// How a write ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) result: Result<Report, DriverError>,
+    /// What the card is known to hold; nothing where the writer was left behind.
+    pub(crate) blocks: Blocks,
+    /// Bytes handed to the medium; `None` where the writer was left behind.
+    pub(crate) written: Option<u64>,
+}
+
+/// Writes the image. Blocks until it is done, or broken.
+pub(crate) fn run(mut job: Job) -> Outcome {
+    let shared = Arc::new(Shared::default());
+    let keep = match job.delta {
+        Delta::Compare => Keep::Needed,
+        Delta::Proven if job.blocks.known().next().is_some() => Keep::Needed,
+        Delta::Proven | Delta::None => Keep::No,
+    };
+    let medium = job.medium.clone();
+    let begun = medium.begin(keep);
+    let begun = begun.map_err(|e| failed(&*medium, "write", 0, &e));
+    let started = begun.and_then(|()| Pipe::start(&mut job, shared.clone()));
+    drop(medium);
+    let Job {
+        source,
+        mut layout,
+        gaps,
+        verify,
+        blocks,
+        medium,
+        ..
+    } = job;
+    // From here on the writer alone keeps the medium open.
+    drop(medium);
+    let mut pipe = match started {
+        Ok(pipe) => pipe,
+        Err(error) => {
+            return Outcome {
+                result: Err(error),
+                blocks,
+                written: Some(0),
+            };
+        }
+    };
+    pipe.wanted = Some(job.wanted);
+    let filler = Filler::new(pipe, gaps);
+    feed(filler, source, &mut layout, verify)
+}
+
+fn feed(
+    mut filler: Filler<Pipe>,
+    mut source: Box<dyn Source>,
+    layout: &mut Layout,
+    verify: Option<Verify>,
+) -> Outcome {
+    let fed = pour(&mut filler, &mut *source, layout);
+    // The client learns now that nothing more is read.
+    drop(source);
+    let size = match fed {
+        Ok(size) => size,
+        Err(error) => return filler.give_up().broken(error, layout.size()),
+    };
+    let (mut pipe, filled) = match filler.finish() {
+        Ok(done) => done,
+        Err((pipe, error)) => return pipe.broken(error, Some(size)),
+    };
+    let verify = verify.unwrap_or(if filled.bytes <= FULL_VERIFY {
+        Verify::Full
+    } else {
+        Verify::Sampled
+    });
+    match pipe.end(size, verify) {
+        Ok(blocks) => {
+            let sha256 = filled.hash.iter().map(|b| format!("{b:02x}")).collect();
+            let report = Report {
+                size,
+                mapped: filled.bytes,
+                unchanged: pipe.shared.unchanged.load(Relaxed),
+                sha256,
+                verify,
+                verified: pipe.shared.verified.load(Relaxed),
+            };
+            pipe.progress.done(&report);
+            Outcome {
+                result: Ok(report),
+                blocks,
+                written: Some(pipe.shared.written.load(Relaxed)),
+            }
+        }
+        Err(error) => pipe.broken(error, Some(size)),
+    }
+}
+
+/// The image from its source into buffers; gives its size.
+fn pour(
+    filler: &mut Filler<Pipe>,
+    source: &mut dyn Source,
+    layout: &mut Layout,
+) -> Result<u64, DriverError> {
+    while let Some(piece) = source.next()? {
+        let pipe = filler.exchange();
+        pipe.size = layout.size();
+        pipe.look()?;
+        match piece {
+            Piece::Data(bytes) => layout.push(&bytes, filler)?,
+            Piece::Hole(count) => layout.hole(count, filler)?,
+        }
+    }
+    layout.end()
+}
+
+/// The engine's end of the writer.
+pub(crate) struct Pipe {
+    full: Option<SyncSender<Work>>,
+    empty: Receiver<Buffer>,
+    fresh: Vec<Buffer>,
+    ended: Receiver<Ended>,
+    /// What a writer that failed has left.
+    left: Option<Blocks>,
+    shared: Arc<Shared>,
+    wanted: Option<Wanted>,
+    size: Option<u64>,
+    progress: Progress,
+    sync_limit: Duration,
+    name: String,
+}
+
+impl Pipe {
+    fn start(job: &mut Job, shared: Arc<Shared>) -> Result<Self, DriverError> {
+        let (full_tx, full) = sync_channel(BUFFERS + 1);
+        let (empty_tx, empty) = channel();
+        let (ended_tx, ended) = channel();
+        let writer = Writer {
+            medium: job.medium.clone(),
+            shared: shared.clone(),
+            delta: job.delta,
+            blocks: std::mem::take(&mut job.blocks),
+            touched: Vec::new(),
+        };
+        writer.start(full, empty_tx, ended_tx)?;
+        Ok(Self {
+            full: Some(full_tx),
+            empty,
+            fresh: (0..BUFFERS).map(|_| Buffer::new()).collect(),
+            ended,
+            left: None,
+            progress: Progress::new(shared.clone()),
+            shared,
+            wanted: None,
+            size: None,
+            sync_limit: job.sync_limit,
+            name: job.medium.name().to_owned(),
+        })
+    }
+
+    /// Tells the progress, and whether to go on.
+    fn look(&mut self) -> Result<(), DriverError> {
+        self.progress.tick(self.size);
+        self.wanted.as_ref().map_or(Ok(()), |wanted| wanted())
+    }
+
+    /// Hands the end over and waits for the medium to have everything.
+    fn end(&mut self, size: u64, verify: Verify) -> Result<Blocks, DriverError> {
+        let scratch = self.empty()?;
+        self.send(Work::End {
+            size,
+            verify,
+            scratch,
+        })?;
+        let mut watch = Watchdog::new();
+        loop {
+            match self.ended.recv_timeout(POLL) {
+                Ok(ended) => {
+                    let blocks = self.take(ended)?;
+                    // A writer that was told to stop ends well, and early.
+                    self.look()?;
+                    return Ok(blocks);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(lost()),
+            }
+            self.look()?;
+            let syncing = self.shared.syncing.load(Relaxed);
+            let limit = if syncing && self.shared.to_verify.load(Relaxed) == 0 {
+                self.sync_limit
+            } else {
+                STALL
+            };
+            self.check_stall(&mut watch, limit)?;
+        }
+    }
+
+    fn check_stall(&self, watch: &mut Watchdog, limit: Duration) -> Result<(), DriverError> {
+        let shared = &self.shared;
+        let done = shared.reached.load(Relaxed) + shared.verified.load(Relaxed);
+        if watch.idle((done, shared.syncing.load(Relaxed))) <= limit {
+            return Ok(());
+        }
+        Err(DriverError::Timeout(format!(
+            "{} hangs: it got no further for {} s",
+            self.name,
+            limit.as_secs()
+        )))
+    }
+
+    fn send(&mut self, work: Work) -> Result<(), DriverError> {
+        let full = self.full.as_ref().ok_or_else(lost)?;
+        // There are fewer buffers than places, so this never waits.
+        match full.send(work) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.writers_error()),
+        }
+    }
+
+    /// Why the writer went away.
+    fn writers_error(&mut self) -> DriverError {
+        match self.ended.recv_timeout(STOP) {
+            Ok(ended) => self.take(ended).err().unwrap_or_else(lost),
+            Err(_) => lost(),
+        }
+    }
+
+    fn take(&mut self, ended: Ended) -> Result<Blocks, DriverError> {
+        match ended.result {
+            Ok(()) => Ok(ended.blocks),
+            Err(error) => {
+                self.left = Some(ended.blocks);
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops the writer; `error` is the cause.
+    fn broken(mut self, error: DriverError, size: Option<u64>) -> Outcome {
+        self.shared.stop.store(true, Relaxed);
+        self.full = None;
+        let left = self.left.take();
+        let left = left.or_else(|| self.ended.recv_timeout(STOP).ok().map(|ended| ended.blocks));
+        if left.is_none() {
+            let limit = STOP.as_secs();
+            tracing::warn!("{} did not stop within {limit} s and is left.", self.name);
+        }
+        let reached = ByteCount(self.shared.reached.load(Relaxed)).rounded();
+        let of = size.map_or(String::new(), |size| {
+            format!(" of {}", ByteCount(size).rounded())
+        });
+        Outcome {
+            result: Err(error.with_context(&format!("write stopped at {reached}{of}"))),
+            written: left.as_ref().map(|_| self.shared.written.load(Relaxed)),
+            blocks: left.unwrap_or_default(),
+        }
+    }
+}
+
+impl Exchange for Pipe {
+    fn empty(&mut self) -> Result<Buffer, DriverError> {
+        if let Some(fresh) = self.fresh.pop() {
+            return Ok(fresh);
+        }
+        let mut watch = Watchdog::new();
+        loop {
+            match self.empty.recv_timeout(POLL) {
+                Ok(buffer) => return Ok(buffer),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(self.writers_error()),
+            }
+            self.look()?;
+            self.check_stall(&mut watch, STALL)?;
+        }
+    }
+
+    fn full(&mut self, buffer: Buffer) -> Result<(), DriverError> {
+        self.send(Work::Write(buffer))
+    }
+}
+
+/// For how long nothing has changed.
+struct Watchdog {
+    seen: (u64, bool),
+    since: Instant,
+}
+
+impl Watchdog {
+    fn new() -> Self {
+        Self {
+            seen: (0, false),
+            since: Instant::now(),
+        }
+    }
+
+    fn idle(&mut self, now: (u64, bool)) -> Duration {
+        if now != self.seen {
+            (self.seen, self.since) = (now, Instant::now());
+        }
+        self.since.elapsed()
+    }
+}
+
+fn lost() -> DriverError {
+    DriverError::Unknown("the writer failed unexpectedly; the daemon's log has the place".into())
+}
+
+#[cfg(test)]
+mod tests;
