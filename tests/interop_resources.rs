@@ -90,6 +90,23 @@ mod presigned {
     );
 }
 
+mod disk {
+    use super::*;
+
+    cases!(
+        all_cases_are_listed: Rig::Exporter("disk", Listen::Unix),
+        "test_disk.py",
+        [
+            write_tells_what_it_wrote,
+            flash_unpacks,
+            dump,
+            dut_is_refused_after_a_broken_flash,
+            a_map_beside_a_url_is_found,
+            a_url_whose_image_is_too_large_leaves_the_card,
+        ]
+    );
+}
+
 /// The client cannot be told any more, so that the log has to say it, as an error and with the place.
 fn log_tells_of_the_broken_upload(daemon: &Daemon, instance: &str) {
     let place = [

@@ -127,7 +127,9 @@ impl Registry {
             HidRelay, HubPortPower, NoyitoHidPower, NoyitoSerialPower, Ykush,
         };
         use rigd_drivers_serial::Serial;
-        use rigd_drivers_storage::{FileMux, FileStore, MockFlasher, MockMux, MockMuxFlasher};
+        use rigd_drivers_storage::{
+            DiskStorage, FileMux, FileStore, MockFlasher, MockMux, MockMuxFlasher,
+        };
         use rigd_drivers_virtual::Board;
         Self {
             entries: vec![
@@ -163,6 +165,7 @@ impl Registry {
                 Entry::of::<HubPortPower>(&[]),
                 Entry::of::<Ykush>(&["jumpstarter_driver_yepkit.driver.Ykush"]),
                 Entry::of::<Serial>(&["jumpstarter_driver_pyserial.driver.PySerial"]),
+                Entry::of::<DiskStorage>(&[]),
                 Entry::of::<FileMux>(&[]),
                 Entry::of::<FileStore>(&["jumpstarter_driver_opendal.driver.Opendal"]),
                 Entry::of::<MockFlasher>(&["jumpstarter_driver_opendal.driver.MockFlasher"]),

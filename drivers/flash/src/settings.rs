@@ -63,14 +63,16 @@ pub enum Format {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct FlashSettings {
-    /// What is read back after a write and compared. Without it images up to 4 GiB are read back as a
-    /// whole, larger ones in samples.
+    /// `full`: everything that was written is read back and compared; `sampled`: 128 MiB of it; `none`:
+    /// nothing. Without the key `full` for images up to 4 GiB, else `sampled`.
     pub verify: Option<Verify>,
-    /// Which parts of an image are not written because the card has them.
+    /// `proven`: parts are left out that the card has for certain; `compare`: in addition the card is
+    /// read, and only what differs is written; `none`: everything is written.
     pub delta: Delta,
-    /// What is done with long runs of zeros.
+    /// `write`, or `skip`: the card keeps there what it had.
     pub holes: Holes,
-    /// Whether compressed and sparse images are recognised.
+    /// `auto`: compressed data and Android sparse images are recognised and unpacked; `raw`: bytes are
+    /// written as they are.
     pub format: Format,
     /// Whether `IMAGE.bmap` is looked for beside an image that comes from a URL without a query.
     pub find_bmap: bool,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rigd_driver::contract;
 use rigd_drivers_storage::{
-    FileMux, FileMuxConfig, FileStore, FileStoreConfig, MockFlasher, MockFlasherConfig, MockMux,
-    MockMuxConfig, MockMuxFlasher,
+    DiskConfig, DiskStorage, FileMux, FileMuxConfig, FileStore, FileStoreConfig, MockFlasher,
+    MockFlasherConfig, MockMux, MockMuxConfig, MockMuxFlasher,
 };
 
 #[tokio::test]
@@ -17,6 +17,16 @@ async fn the_mock_muxes_keep_the_contract() {
 #[tokio::test]
 async fn the_mock_flasher_keeps_the_contract() {
     contract::check::<MockFlasher>(MockFlasherConfig {}).await;
+}
+
+#[tokio::test]
+async fn the_disk_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("card.img");
+    std::fs::write(&path, [0; 4096]).unwrap();
+    let config = serde_json::json!({"device": path, "storage_timeout": 1});
+    let config: DiskConfig = serde_json::from_value(config).unwrap();
+    contract::check::<DiskStorage>(config).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,778 @@
+//! The card without a mux, on real block devices (loop devices) and files: what is written, what is
+//! refused, and what is told after a write broke off.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's own steps fail the test, in functions beside the tests as well"
+)]
+
+mod device;
+mod lease;
+
+use std::{os::unix::fs::FileExt, path::Path, time::Duration};
+
+use device::{Loop, ToolError, Tree, compress, noise, sha256, skip};
+use lease::Lease;
+use rigd_codec::Encoding;
+use rigd_driver::{ByteCount, Delay, DriverError};
+use rigd_drivers_storage::{DiskConfig, DiskStorage};
+use rigd_flash::{Delta, FlashSettings, Verify};
+use serde_json::{Value, json};
+
+const MIB: usize = 1 << 20;
+
+fn disk(device: &Path) -> DiskConfig {
+    DiskConfig {
+        device: Some(device.into()),
+        matching: None,
+        storage_timeout: Delay(Duration::from_secs(1)),
+        storage_fsync_timeout: Delay(Duration::from_secs(30)),
+        flash: FlashSettings::default(),
+    }
+}
+
+async fn lease(device: &Path) -> Lease {
+    Lease::start::<DiskStorage>(disk(device)).await
+}
+
+async fn with(device: &Path, flash: FlashSettings) -> Lease {
+    Lease::start::<DiskStorage>(DiskConfig {
+        flash,
+        ..disk(device)
+    })
+    .await
+}
+
+/// What `dut` is refused with.
+async fn incomplete(lease: &Lease) -> String {
+    match lease.fails("dut", json!([])).await {
+        DriverError::FailedPrecondition(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn write(lease: &Lease, image: &[u8]) -> Result<Value, DriverError> {
+    lease.send("write", json!(["HANDLE"]), image).await
+}
+
+async fn write_with(lease: &Lease, image: &[u8], options: Value) -> Result<Value, DriverError> {
+    lease.send("write", json!(["HANDLE", options]), image).await
+}
+
+/// A loop device of so many bytes, or the end of the test.
+macro_rules! loop_device {
+    ($size:expr) => {
+        match Loop::new($size) {
+            Ok(device) => device,
+            Err(why) => return skip(&why),
+        }
+    };
+}
+
+#[tokio::test]
+async fn an_image_is_on_the_device_and_the_rest_stays() {
+    let device = loop_device!(16 * MIB);
+    device.fill(0xee);
+    let lease = lease(device.path()).await;
+    let image = noise(9 * MIB + 777, 1);
+    lease.ok("host", json!([])).await;
+    let report = write(&lease, &image).await.unwrap();
+    assert_eq!(report["size"], image.len());
+    assert_eq!(report["sha256"], sha256(&image));
+    assert_eq!(report["verify"], "full");
+    assert_eq!(report["verified"], image.len());
+    lease.ok("dut", json!([])).await;
+    let held = device.bytes();
+    assert!(held[..image.len()] == image);
+    assert!(held[image.len()..].iter().all(|b| *b == 0xee));
+    let read = lease.receive("read", json!(["HANDLE"])).await.unwrap();
+    assert!(read == held, "the whole card is read");
+}
+
+#[tokio::test]
+async fn sectors_of_4096_bytes_are_written_whole() {
+    let device = match Loop::with(8 * MIB, &["--sector-size", "4096"]) {
+        Ok(device) => device,
+        Err(why) => return skip(&why),
+    };
+    device.fill(0xee);
+    let lease = lease(device.path()).await;
+    let image = noise(MIB + 5000, 1);
+    write(&lease, &image).await.unwrap();
+    let held = device.bytes();
+    assert!(held[..image.len()] == image);
+    assert!(held[image.len()..].iter().all(|b| *b == 0xee));
+}
+
+#[tokio::test]
+async fn a_file_keeps_its_size_like_a_card() {
+    let dir = tempfile::tempdir().unwrap();
+    for place in [dir.path(), Path::new("/dev/shm")] {
+        let path = place.join(format!("rigd-test-card-{}.img", std::process::id()));
+        std::fs::write(&path, vec![0xee; 3 * MIB + 100]).unwrap();
+        let _remove = Tree(path.clone());
+        let lease = lease(&path).await;
+        let image = noise(2 * MIB + 5, 2);
+        write(&lease, &image).await.unwrap();
+        let held = std::fs::read(&path).unwrap();
+        assert_eq!(held.len(), 3 * MIB + 100);
+        assert!(held[..image.len()] == image);
+        assert!(held[image.len()..].iter().all(|b| *b == 0xee));
+        // Up to its very end.
+        let image = noise(3 * MIB + 100, 3);
+        write(&lease, &image).await.unwrap();
+        assert!(std::fs::read(&path).unwrap() == image);
+        let read = lease.receive("read", json!(["HANDLE"])).await.unwrap();
+        assert!(read == image);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_image_is_unpacked_and_a_broken_one_marks_the_card() {
+    let device = loop_device!(16 * MIB);
+    let lease = lease(device.path()).await;
+    let image = noise(6 * MIB, 3);
+    for (codec, name) in [
+        (Encoding::Gzip, "gzip"),
+        (Encoding::Xz, "xz"),
+        (Encoding::Bzip2, "bz2"),
+        (Encoding::Zstd, "zstd"),
+    ] {
+        let packed = compress(codec, &image).await;
+        let twice = [&packed[..], &packed[..]].concat();
+        let report = write(&lease, &twice).await.unwrap();
+        let both = [&image[..], &image[..]].concat();
+        assert_eq!(report["sha256"], sha256(&both), "{name}");
+        assert!(device.bytes()[..both.len()] == both, "{name}");
+        lease.ok("dut", json!([])).await;
+
+        let cut = &packed[..packed.len() * 9 / 10];
+        let error = write(&lease, cut).await.unwrap_err();
+        assert!(
+            matches!(error, DriverError::InvalidArgument(_)),
+            "{error:?}"
+        );
+        let text = incomplete(&lease).await;
+        assert_eq!(text, format!("card incomplete: {error}"));
+        assert!(
+            text.starts_with("card incomplete: write stopped at "),
+            "{text}"
+        );
+        assert!(text.contains(&format!("truncated {name} data")), "{text}");
+
+        let mut changed = packed.clone();
+        let middle = changed.len() / 2;
+        changed[middle..middle + 100].fill(0x55);
+        write(&lease, &changed).await.unwrap_err();
+        let text = incomplete(&lease).await;
+        assert!(
+            text.contains(&format!("error in {name} data after ")),
+            "{text}"
+        );
+        // Of the failed writes nothing stays behind.
+        write(&lease, &packed).await.unwrap();
+        lease.ok("dut", json!([])).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bomb_ends_where_the_card_does() {
+    let device = loop_device!(8 * MIB);
+    let lease = lease(device.path()).await;
+    let bomb = compress(Encoding::Gzip, &vec![0; 512 * MIB]).await;
+    let begun = std::time::Instant::now();
+    let text = write(&lease, &bomb).await.unwrap_err().to_string();
+    assert!(
+        text.ends_with("image too large: the card holds 8388608 bytes (8 MiB), the image has at least 8454144 bytes"),
+        "{text}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert_eq!(incomplete(&lease).await, format!("card incomplete: {text}"));
+}
+
+#[tokio::test]
+async fn a_decoder_gets_no_more_memory_than_allowed_and_the_need_is_told() {
+    let device = loop_device!(8 * MIB);
+    let small = FlashSettings {
+        max_decoder_memory: ByteCount(4 << 20),
+        ..FlashSettings::default()
+    };
+    let lease = with(device.path(), small).await;
+    let packed = compress(Encoding::Xz, &noise(MIB, 4)).await;
+    let error = write(&lease, &packed).await.unwrap_err();
+    assert!(matches!(error, DriverError::Exhausted(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.ends_with("of memory to decode, 4 MiB are allowed (maxDecoderMemory)")
+            && text.contains("xz data needs 8.1 MiB"),
+        "{text}"
+    );
+    // The window of `zstd --long=31`.
+    let mut long = vec![0x28, 0xb5, 0x2f, 0xfd, 0x04, 0xa8];
+    long.extend([0; 100]);
+    let text = write(&lease, &long).await.unwrap_err().to_string();
+    assert!(text.contains("zstd data needs 2 GiB of memory"), "{text}");
+    // In a later member as well.
+    let packed = compress(Encoding::Zstd, &noise(1000, 4)).await;
+    let text = write(&lease, &[packed, long].concat())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("zstd data needs more than 4 MiB of memory"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn only_what_a_map_names_is_written_and_a_wrong_checksum_is_refused() {
+    let device = loop_device!(16 * MIB);
+    device.fill(0xee);
+    let lease = lease(device.path()).await;
+    let image = noise(8 * MIB, 5);
+    let map = device::bmap(&image, &[(0, 10), (300, 700), (2000, 2048)]);
+    let report = write_with(&lease, &image, json!({"bmap": map}))
+        .await
+        .unwrap();
+    let mapped = (10 + 400 + 48) * 4096;
+    assert_eq!(
+        (&report["mapped"], &report["size"]),
+        (&json!(mapped), &json!(image.len()))
+    );
+    let held = device.bytes();
+    for (page, bytes) in held.chunks(4096).enumerate() {
+        let wanted = match page {
+            0..10 | 300..700 | 2000..2048 => &image[page * 4096..(page + 1) * 4096],
+            _ => &[0xee; 4096],
+        };
+        assert!(bytes == wanted, "page {page}");
+    }
+    let mut changed = image.clone();
+    changed[500 * 4096] ^= 1;
+    let error = write_with(&lease, &changed, json!({"bmap": map}))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("wrong checksum: bytes 1228800 to 2867200 of the image"),
+        "{error}"
+    );
+    assert_eq!(
+        incomplete(&lease).await,
+        format!("card incomplete: {error}")
+    );
+    // A map that was changed is refused before anything is written.
+    write_with(&lease, &image, json!({"bmap": map}))
+        .await
+        .unwrap();
+    let before = device.bytes();
+    let bad = map.replacen("300-699", "300-698", 1);
+    let error = write_with(&lease, &image, json!({"bmap": bad}))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("bad block map: its own checksum"),
+        "{error}"
+    );
+    lease.ok("dut", json!([])).await;
+    assert!(device.bytes() == before);
+}
+
+#[tokio::test]
+async fn a_sparse_image_is_expanded() {
+    let device = loop_device!(8 * MIB);
+    device.fill(0xee);
+    let lease = lease(device.path()).await;
+    let raw = noise(64 * 4096, 6);
+    let report = write(&lease, &device::sparse(&raw)).await.unwrap();
+    assert_eq!(report["size"], (64 + 100 + 16) * 4096);
+    let held = device.bytes();
+    assert!(held[..raw.len()] == raw);
+    assert!(held[raw.len()..164 * 4096].iter().all(|b| *b == 0xee));
+    assert!(
+        held[164 * 4096..180 * 4096]
+            .chunks(4)
+            .all(|w| w == [1, 2, 3, 4])
+    );
+    // Cut off.
+    let cut = &device::sparse(&raw)[..100_000];
+    let text = write(&lease, cut).await.unwrap_err().to_string();
+    assert!(
+        text.contains("Android sparse image: it ends early"),
+        "{text}"
+    );
+    incomplete(&lease).await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_host_is_written_only_from_where_clients_may() {
+    let device = loop_device!(16 * MIB);
+    device.fill(0xee);
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("images");
+    std::fs::create_dir(&root).unwrap();
+    let roots = FlashSettings {
+        image_roots: vec![root.clone()],
+        ..FlashSettings::default()
+    };
+    let lease = with(device.path(), roots).await;
+    // A sparse file: its hole is written as zeros, unless it is to be left out.
+    let image = noise(MIB, 15);
+    let file = std::fs::File::create(root.join("a.img")).unwrap();
+    file.write_all_at(&image, 0).unwrap();
+    file.write_all_at(&image, 5 * MIB as u64).unwrap();
+    let path = root.join("a.img");
+    let report = lease
+        .ok("write_file", json!([path, {"holes": "skip"}]))
+        .await;
+    assert_eq!(
+        (&report["size"], &report["mapped"]),
+        (&json!(6 * MIB), &json!(2 * MIB))
+    );
+    assert!(device.bytes()[MIB..5 * MIB].iter().all(|b| *b == 0xee));
+    lease.ok("write_file", json!([path])).await;
+    assert!(device.bytes()[..6 * MIB] == std::fs::read(&path).unwrap());
+    // Compressed, with its map beside it.
+    let whole = noise(4 * MIB, 16);
+    let packed = compress(Encoding::Zstd, &whole).await;
+    std::fs::write(root.join("b.wic.zst"), packed).unwrap();
+    std::fs::write(root.join("b.wic.bmap"), device::bmap(&whole, &[(0, 5)])).unwrap();
+    let report = lease
+        .ok("write_file", json!([root.join("b.wic.zst")]))
+        .await;
+    assert_eq!(report["mapped"], 5 * 4096);
+    // Nothing else, by whatever name.
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "secret").unwrap();
+    std::os::unix::fs::symlink(&secret, root.join("link")).unwrap();
+    let before = device.bytes();
+    for path in [
+        secret,
+        root.join("link"),
+        root.join("../secret"),
+        "/dev/null".into(),
+    ] {
+        let error = lease.fails("write_file", json!([path])).await;
+        assert!(
+            error.to_string().starts_with("not below imageRoots: "),
+            "{error}"
+        );
+    }
+    let error = lease.fails("write_file", json!([root.join("none")])).await;
+    assert!(
+        matches!(error, DriverError::InvalidArgument(_)),
+        "{error:?}"
+    );
+    assert!(device.bytes() == before);
+    lease.ok("dut", json!([])).await;
+}
+
+#[tokio::test]
+async fn zeros_are_left_out_on_request() {
+    let device = loop_device!(8 * MIB);
+    device.fill(0xee);
+    let lease = lease(device.path()).await;
+    let mut image = noise(4 * MIB, 7);
+    image[MIB..3 * MIB].fill(0);
+    let report = write_with(&lease, &image, json!({"holes": "skip"}))
+        .await
+        .unwrap();
+    assert_eq!(report["mapped"], 2 * MIB);
+    let held = device.bytes();
+    assert!(held[..MIB] == image[..MIB] && held[3 * MIB..4 * MIB] == image[3 * MIB..]);
+    assert!(held[MIB..3 * MIB].iter().all(|b| *b == 0xee));
+    write(&lease, &image).await.unwrap();
+    assert!(device.bytes()[..image.len()] == image);
+}
+
+#[tokio::test]
+async fn a_second_write_leaves_out_what_is_proven_and_a_foreign_write_is_not_missed() {
+    let device = loop_device!(16 * MIB);
+    let lease = lease(device.path()).await;
+    let mut image = noise(12 * MIB, 8);
+    write(&lease, &image).await.unwrap();
+    // `dut` of the client's `flash` changes nothing.
+    lease.ok("dut", json!([])).await;
+    let report = write(&lease, &image).await.unwrap();
+    assert_eq!(report["unchanged"], image.len());
+    image[5 * MIB + 9] ^= 1;
+    let report = write(&lease, &image).await.unwrap();
+    assert_eq!(report["unchanged"], 11 * MIB);
+    assert!(device.bytes()[..image.len()] == image);
+    // Through the device, as a board behind a mux would.
+    device.poke(3 * MIB as u64 + 1);
+    let report = write(&lease, &image).await.unwrap();
+    assert_eq!(report["unchanged"], 0);
+    assert!(device.bytes()[..image.len()] == image);
+    // Past the device.
+    let file = std::fs::File::options()
+        .write(true)
+        .open(device.file())
+        .unwrap();
+    file.write_at(b"foreign", 4 * MIB as u64).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    let report = write(&lease, &image).await.unwrap();
+    assert_eq!(report["unchanged"], 0);
+    assert!(device.bytes()[..image.len()] == image);
+    // By comparing, only what differs.
+    device.poke(3 * MIB as u64 + 1);
+    let report = write_with(&lease, &image, json!({"delta": "compare"}))
+        .await
+        .unwrap();
+    assert_eq!(report["unchanged"], 11 * MIB);
+    assert!(device.bytes()[..image.len()] == image);
+    let report = write_with(&lease, &image, json!({"delta": "none"}))
+        .await
+        .unwrap();
+    assert_eq!(report["unchanged"], 0);
+}
+
+#[tokio::test]
+async fn a_broken_write_that_starts_again_saves_what_is_proven() {
+    let device = loop_device!(32 * MIB);
+    let lease = lease(device.path()).await;
+    let image = noise(32 * MIB, 9);
+    let (sender, handle) = lease.upload();
+    let part = image[..20 * MIB].to_vec();
+    let feeding = tokio::spawn(async move {
+        for piece in part.chunks(65_536) {
+            assert!(sender.send(piece.to_vec().into()).await);
+        }
+    });
+    let error = lease.fails("write", json!([handle])).await;
+    feeding.await.unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("upload broken: the client went away"),
+        "{error}"
+    );
+    let report = write(&lease, &image).await.unwrap();
+    let unchanged = report["unchanged"].as_u64().unwrap();
+    assert!(unchanged >= 8 * MIB as u64, "{report}");
+    assert!(device.bytes() == image);
+}
+
+#[tokio::test]
+async fn sampled_and_no_verify_are_reported() {
+    let device = loop_device!(8 * MIB);
+    let none = FlashSettings {
+        verify: Some(Verify::None),
+        delta: Delta::None,
+        ..FlashSettings::default()
+    };
+    let lease = with(device.path(), none).await;
+    let image = noise(MIB, 10);
+    let report = write(&lease, &image).await.unwrap();
+    assert_eq!(
+        (&report["verify"], &report["verified"]),
+        (&json!("none"), &json!(0))
+    );
+    let report = write_with(&lease, &image, json!({"verify": "sampled"}))
+        .await
+        .unwrap();
+    assert_eq!(report["verify"], "sampled");
+    let error = write_with(&lease, &image, json!({"verfy": "full"}))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, DriverError::InvalidArgument(_)),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_image_of_known_size_that_is_too_large_leaves_the_card_as_it_was() {
+    let device = loop_device!(4 * MIB);
+    let lease = lease(device.path()).await;
+    write(&lease, &noise(MIB, 1)).await.unwrap();
+    let map = device::bmap(&noise(5 * MIB, 11), &[(0, 1)]);
+    let error = write_with(&lease, &noise(5 * MIB, 11), json!({"bmap": map}))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "image too large: the card holds 4194304 bytes (4 MiB), the image has 5242880 bytes (5 MiB)"
+    );
+    lease.ok("dut", json!([])).await;
+}
+
+#[tokio::test]
+async fn a_read_only_device_is_write_protected() {
+    let device = match Loop::with(4 * MIB, &["--read-only"]) {
+        Ok(device) => device,
+        Err(why) => return skip(&why),
+    };
+    let lease = lease(device.path()).await;
+    let error = write(&lease, b"image").await.unwrap_err();
+    assert!(
+        matches!(error, DriverError::FailedPrecondition(_)),
+        "{error:?}"
+    );
+    assert!(
+        error
+            .to_string()
+            .starts_with("card write-protected: /dev/loop"),
+        "{error}"
+    );
+    lease.ok("dut", json!([])).await;
+}
+
+#[tokio::test]
+async fn a_mounted_disk_is_refused_with_the_place() {
+    let device = loop_device!(16 * MIB);
+    let mounted = match device.mount() {
+        Ok(mounted) => mounted,
+        Err(ToolError(why)) => return skip(&why),
+    };
+    let lease = lease(device.path()).await;
+    let error = write(&lease, &noise(MIB, 1)).await.unwrap_err();
+    assert!(
+        matches!(error, DriverError::FailedPrecondition(_)),
+        "{error:?}"
+    );
+    let name = device.path().file_name().unwrap().to_string_lossy();
+    let place = mounted.0.display();
+    assert_eq!(
+        error.to_string(),
+        format!("disk in use: {name} is mounted at {place}")
+    );
+    lease.ok("dut", json!([])).await;
+    drop(mounted);
+    write(&lease, &noise(MIB, 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_file_of_a_loop_device_is_in_use() {
+    let device = loop_device!(4 * MIB);
+    let lease = lease(device.file()).await;
+    let error = write(&lease, b"image").await.unwrap_err().to_string();
+    let shown = device.path().display();
+    assert!(
+        error.ends_with(&format!("is the file of {shown}")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_in_mid_write_is_told_with_its_place() {
+    // A loop device over a file that the file system below has no room for.
+    let small = match device::SmallTmpfs::new(8 * MIB) {
+        Ok(small) => small,
+        Err(ToolError(why)) => return skip(&why),
+    };
+    let device = match Loop::over(&small.0.join("card.img"), 64 * MIB, &[]) {
+        Ok(device) => device,
+        Err(why) => return skip(&why),
+    };
+    let lease = lease(device.path()).await;
+    let error = write(&lease, &noise(32 * MIB, 12)).await.unwrap_err();
+    assert!(matches!(error, DriverError::Device(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains(&format!("write {}", device.path().display())) || text.contains("sync"),
+        "{text}"
+    );
+    assert_eq!(incomplete(&lease).await, format!("card incomplete: {text}"));
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_there_makes_the_instance_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = loop_device!(4 * MIB);
+    let link = dir.path().join("card");
+    std::os::unix::fs::symlink(device.path(), &link).unwrap();
+    let lease = lease(&link).await;
+    write(&lease, b"image").await.unwrap();
+    std::fs::remove_file(&link).unwrap();
+    let error = write(&lease, b"image").await.unwrap_err();
+    assert!(matches!(error, DriverError::Timeout(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("the card did not become available on the host within 1 s: "),
+        "{text}"
+    );
+    let error = lease.fails("dut", json!([])).await;
+    assert!(matches!(error, DriverError::Unavailable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn two_instances_and_two_clients_exclude_each_other() {
+    let device = loop_device!(8 * MIB);
+    let (one, two) = (lease(device.path()).await, lease(device.path()).await);
+    let (sender, handle) = one.upload();
+    sender.send(noise(65_536, 1).into()).await;
+    let writing = one.call("write", json!([handle]));
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let error = two
+            .fails("read", json!([two.download().1]))
+            .await
+            .to_string();
+        // The lock of the other one is waited for, as udev holds it for a moment.
+        assert!(error.starts_with("disk in use: "), "{error}");
+        let busy = one.fails("host", json!([])).await;
+        assert!(busy.to_string().starts_with("busy: write since "), "{busy}");
+        one.ok("off", json!([])).await;
+        sender.end().await;
+    };
+    let (written, ()) = tokio::join!(writing, others);
+    written.unwrap();
+    write(&two, b"image").await.unwrap();
+}
+
+/// A write whose client has sent a part and then nothing any more.
+macro_rules! stalled_write {
+    ($lease:expr, $bytes:expr) => {{
+        let (sender, handle) = $lease.upload();
+        let part = noise($bytes, 13);
+        let feeding = tokio::spawn(async move {
+            for piece in part.chunks(65_536) {
+                if !sender.send(piece.to_vec().into()).await {
+                    break;
+                }
+            }
+            // Kept, so that the upload neither ends nor breaks.
+            sender.closed().await;
+        });
+        (feeding, handle)
+    }};
+}
+
+/// Waits until the first buffer of a stalled write is on the device.
+async fn begun(device: &Loop) {
+    for _ in 0..400 {
+        if device.bytes()[4 * MIB..8 * MIB] == noise(9 * MIB, 13)[4 * MIB..8 * MIB] {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the write did not begin");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_in_mid_write_leaves_the_card_incomplete() {
+    let device = loop_device!(32 * MIB);
+    let lease = lease(device.path()).await;
+    let (feeding, handle) = stalled_write!(lease, 9 * MIB);
+    let writing = lease.call("write", json!([handle]));
+    tokio::select! {
+        written = writing => panic!("{written:?}"),
+        () = begun(&device) => {}
+    }
+    feeding.await.unwrap();
+    // The next call waits for what winds up.
+    let text = incomplete(&lease).await;
+    assert_eq!(
+        text,
+        "card incomplete: write stopped at 8 MiB: write: the caller went away"
+    );
+    write(&lease, &noise(MIB, 1)).await.unwrap();
+    lease.ok("dut", json!([])).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_in_mid_write_leaves_the_card_incomplete() {
+    let device = loop_device!(32 * MIB);
+    let lease = lease(device.path()).await;
+    let (feeding, handle) = stalled_write!(lease, 9 * MIB);
+    let writing = lease.call("write", json!([handle]));
+    let ending = async {
+        begun(&device).await;
+        lease.next().await;
+    };
+    let (written, ()) = tokio::join!(writing, ending);
+    assert!(
+        matches!(written, Err(DriverError::Fenced(_))),
+        "{written:?}"
+    );
+    feeding.await.unwrap();
+    let text = incomplete(&lease).await;
+    assert!(
+        text.starts_with("card incomplete: ") && text.contains("the lease ended"),
+        "{text}"
+    );
+    write(&lease, &noise(MIB, 1)).await.unwrap();
+    lease.ok("dut", json!([])).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_stops_in_mid_write_knows_afterwards() {
+    let device = loop_device!(32 * MIB);
+    let state = tempfile::tempdir().unwrap();
+    let first = Lease::start_in::<DiskStorage>(disk(device.path()), state.path()).await;
+    let (feeding, handle) = stalled_write!(first, 9 * MIB);
+    let writing = first.call("write", json!([handle]));
+    let stopping = async {
+        begun(&device).await;
+        // As the daemon does: keys first.
+        first.next().await;
+        first.instance.close().await;
+    };
+    let (written, ()) = tokio::join!(writing, stopping);
+    written.unwrap_err();
+    feeding.await.unwrap();
+    let second = Lease::start_in::<DiskStorage>(disk(device.path()), state.path()).await;
+    let text = incomplete(&second).await;
+    assert!(text.contains("the lease ended"), "{text}");
+    write(&second, &noise(MIB, 1)).await.unwrap();
+    second.ok("dut", json!([])).await;
+}
+
+#[tokio::test]
+async fn force_gives_an_incomplete_card_to_the_board() {
+    let device = loop_device!(8 * MIB);
+    let force = FlashSettings {
+        force: true,
+        ..FlashSettings::default()
+    };
+    let lease = with(device.path(), force).await;
+    write(&lease, &noise(9 * MIB, 1)).await.unwrap_err();
+    lease.ok("dut", json!([])).await;
+}
+
+/// Where the process that is killed finds its device and state.
+const KILLED: &str = "RIGD_TEST_KILLED";
+
+#[tokio::test]
+async fn a_killed_daemon_knows_after_its_restart() {
+    let device = loop_device!(32 * MIB);
+    let state = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "writes_until_it_is_killed", "--ignored"])
+        .env(
+            KILLED,
+            format!("{} {}", device.path().display(), state.path().display()),
+        )
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    begun(&device).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let lease = Lease::start_in::<DiskStorage>(disk(device.path()), state.path()).await;
+    assert_eq!(
+        incomplete(&lease).await,
+        "card incomplete: the last write was interrupted"
+    );
+    let image = noise(20 * MIB, 14);
+    write(&lease, &image).await.unwrap();
+    lease.ok("dut", json!([])).await;
+    assert!(device.bytes()[..image.len()] == image);
+}
+
+#[tokio::test]
+#[ignore = "started by a_killed_daemon_knows_after_its_restart"]
+async fn writes_until_it_is_killed() {
+    let told = std::env::var(KILLED).unwrap();
+    let (device, state) = told.split_once(' ').unwrap();
+    let lease = Lease::start_in::<DiskStorage>(disk(Path::new(device)), Path::new(state)).await;
+    let (_feeding, handle) = stalled_write!(lease, 9 * MIB);
+    lease.call("write", json!([handle])).await.ok();
+}
