@@ -18,6 +18,20 @@ use crate::{
 };
 
 /// A serial console on a tty, a pty or a terminal server.
+///
+/// The daemon reads the port from its start to its stop; any number of clients share it, and whole
+/// frames of theirs alternate. A client that reads too slowly loses bytes, which the log counts, and
+/// slows nobody. When the adapter is unplugged, clients stay attached and read
+/// `[rigd: … was lost: …; what is sent now is discarded]` in a line of its own, then
+/// `[rigd: … is back after … s]` once it is plugged in again.
+///
+/// Beside the calls of the Python driver: `send_break(ms)` (250 unless given, at most 5000),
+/// `set_baudrate(bits per second)`, `set_format("8N1")`, `set_flow_control("none", "rtscts" or
+/// "xonxoff")`, and `get_settings()`. When the device refuses, the call fails with what it offers and
+/// everything stays as it was. All of them are set back when the lease ends.
+///
+/// Wiring: ground, the adapter's RXD to the board's TXD and its TXD to the board's RXD, at the
+/// board's level (3.3 V for most, never RS-232 to a pin header). Leave its supply pin open.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SerialConfig {
