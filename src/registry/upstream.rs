@@ -50,7 +50,6 @@ const DRIVERS: &[(&str, &str, &str)] = &[
     ("renode", "Renode", "RenodeClient"),
     ("ridesx", "RideSXDriver", "RideSXClient"),
     ("ridesx", "RideSXPowerDriver", "RideSXPowerClient"),
-    ("sdwire", "SDWire", MUX_FLASHER),
     ("shell", "Shell", "ShellClient"),
     ("someip", "SomeIp", "SomeIpDriverClient"),
     ("ssh", "SSHWrapper", "SSHWrapperClient"),
