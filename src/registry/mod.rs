@@ -115,6 +115,7 @@ impl Registry {
     /// The drivers of this build, by family.
     pub fn native() -> Self {
         use rigd_drivers_composite::Composite;
+        use rigd_drivers_dutlink::DutlinkPower;
         use rigd_drivers_gpio::{GpioInput, GpioOutput, GpioRelay};
         use rigd_drivers_network::{
             EchoNetwork, TcpNetwork, UdpNetwork, UnixNetwork, WebsocketNetwork,
@@ -135,6 +136,7 @@ impl Registry {
         Self {
             entries: vec![
                 Entry::of::<Composite>(&["jumpstarter_driver_composite.driver.Composite"]),
+                Entry::of::<DutlinkPower>(&["jumpstarter_driver_dutlink.driver.DutlinkPower"]),
                 Entry::of::<GpioInput>(&["jumpstarter_driver_gpiod.driver.DigitalInput"]),
                 Entry::of::<GpioOutput>(&["jumpstarter_driver_gpiod.driver.DigitalOutput"]),
                 Entry::of::<EchoNetwork>(&["jumpstarter_driver_network.driver.EchoNetwork"]),

@@ -26,7 +26,6 @@ const DRIVERS: &[(&str, &str, &str)] = &[
         "Dutlink",
         "jumpstarter_driver_composite.client.CompositeClient",
     ),
-    ("dutlink", "DutlinkPower", POWER),
     (
         "dutlink",
         "DutlinkSerial",
@@ -79,7 +78,6 @@ const DRIVERS: &[(&str, &str, &str)] = &[
     ("xcp", "Xcp", "XcpClient"),
 ];
 
-const POWER: &str = "jumpstarter_driver_power.client.PowerClient";
 const MUX_FLASHER: &str = "jumpstarter_driver_opendal.client.StorageMuxFlasherClient";
 
 struct Known {
