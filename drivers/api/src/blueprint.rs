@@ -80,6 +80,31 @@ impl Blueprint {
     pub fn methods(&self) -> Vec<(&'static str, MethodKind)> {
         self.0.methods()
     }
+
+    /// States that an instance can be in; none when its driver knows of none.
+    pub fn states(&self) -> Vec<&'static str> {
+        self.0.states()
+    }
+
+    /// States that a method takes the instance through.
+    pub(crate) fn enters(&self, method: &str) -> Vec<&'static str> {
+        self.0.enters(method)
+    }
+
+    /// The state to which a method leads, when it does nothing else.
+    pub(crate) fn switches_to(&self, method: &str) -> Option<&'static str> {
+        self.0.switches_to(method)
+    }
+
+    /// Whether a method never queues.
+    pub(crate) fn preempts(&self, method: &str) -> bool {
+        self.0.preempts(method)
+    }
+
+    /// Whether a method that never queues leads to a state.
+    pub(crate) fn reached_at_once(&self, state: &str) -> bool {
+        self.0.reached_at_once(state)
+    }
 }
 
 pub(crate) trait Erased: Send + Sync {
@@ -90,6 +115,11 @@ pub(crate) trait Erased: Send + Sync {
     fn labels(&self) -> Vec<(String, String)>;
     fn children(&self) -> Vec<Child>;
     fn methods(&self) -> Vec<(&'static str, MethodKind)>;
+    fn states(&self) -> Vec<&'static str>;
+    fn enters(&self, method: &str) -> Vec<&'static str>;
+    fn switches_to(&self, method: &str) -> Option<&'static str>;
+    fn preempts(&self, method: &str) -> bool;
+    fn reached_at_once(&self, state: &str) -> bool;
     fn find(&self, method: &str) -> Option<(MethodKind, Mode)>;
     fn others_unimplemented(&self) -> Option<&'static str>;
     fn open<'a>(&'a self, cx: &'a OpenCx) -> BoxFuture<'a, Result<Arc<dyn Opened>, OpenError>>;
@@ -104,6 +134,8 @@ pub(crate) trait Opened: Send + Sync {
         args: Vec<Value>,
     ) -> Result<BoxStream<'static, Result<Value, DriverError>>, DriverError>;
     fn stream(&self, call: Call) -> BoxFuture<'static, Result<ByteStream, DriverError>>;
+    fn state(&self) -> Option<&'static str>;
+    fn ask_state(&self) -> BoxFuture<'_, Result<(), DriverError>>;
     fn lease_start(&self) -> BoxFuture<'_, Result<(), DriverError>>;
     fn lease_end(&self) -> BoxFuture<'_, Result<(), DriverError>>;
     fn clients_start(&self) -> BoxFuture<'_, Result<(), DriverError>>;
@@ -146,6 +178,26 @@ impl<D: Driver> Erased for Typed<D> {
 
     fn methods(&self) -> Vec<(&'static str, MethodKind)> {
         self.interface.methods().collect()
+    }
+
+    fn states(&self) -> Vec<&'static str> {
+        self.interface.states()
+    }
+
+    fn enters(&self, method: &str) -> Vec<&'static str> {
+        self.interface.enters(method)
+    }
+
+    fn switches_to(&self, method: &str) -> Option<&'static str> {
+        self.interface.switches_to(method)
+    }
+
+    fn preempts(&self, method: &str) -> bool {
+        self.interface.preempts(method)
+    }
+
+    fn reached_at_once(&self, state: &str) -> bool {
+        self.interface.reached_at_once(state)
     }
 
     fn find(&self, method: &str) -> Option<(MethodKind, Mode)> {
@@ -209,6 +261,14 @@ impl<D: Driver> Opened for Bound<D> {
             Some(Method::Stream(open)) => open(self.driver.clone(), call),
             _ => std::future::ready(Err(Self::wrong_kind(&call, MethodKind::Stream))).boxed(),
         }
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        self.driver.state()
+    }
+
+    fn ask_state(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.driver.ask_state().boxed()
     }
 
     fn lease_start(&self) -> BoxFuture<'_, Result<(), DriverError>> {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Arrival, DECODER_MEMORY, Download, DriverError, Key, ResourceHandle, Upload, instance::Shared,
-    queue::Turn, resource::Resources,
+    interlock::Permit, queue::Turn, resource::Resources,
 };
 
 #[derive(Debug)]
@@ -18,6 +18,8 @@ struct Inner {
     cancel: CancellationToken,
     resources: Option<ResourcesRef>,
     shared: Arc<Shared>,
+    // Given back before the turn: who comes next finds no rule that only this call stood behind.
+    _permit: Option<Arc<Permit>>,
     // Held by every clone: the turn ends when the last piece of the call's work is done.
     _turn: Option<Turn>,
 }
@@ -40,7 +42,7 @@ impl Call {
         key: Key,
         resources: Option<Arc<dyn Resources>>,
         shared: Arc<Shared>,
-        turn: Option<Turn>,
+        (turn, permit): (Option<Turn>, Option<Arc<Permit>>),
         cancel: CancellationToken,
     ) -> Self {
         let inner = Inner {
@@ -50,6 +52,7 @@ impl Call {
             cancel,
             resources: resources.map(ResourcesRef),
             shared,
+            _permit: permit,
             _turn: turn,
         };
         Self(Arc::new(inner))

@@ -54,11 +54,31 @@ pub trait Driver: Send + Sync + Sized + 'static {
 
     /// Opens the hardware. Called at start and again after a failure or a loss, with back-off or
     /// when an event given to [`OpenCx::wake_on`] comes; the future is dropped when it takes too
-    /// long, so blocking work belongs into [`OpenCx::blocking`].
+    /// long, so blocking work belongs into [`OpenCx::blocking`]. What switches the device meanwhile
+    /// goes through [`OpenCx::gate`] first, here and wherever a driver switches outside of a call.
     fn open(
         config: &Self::Config,
         cx: &OpenCx,
     ) -> impl Future<Output = Result<Self, OpenError>> + Send;
+
+    /// The state it is in, one of those in [`interface`](Self::interface): as the device last told it, or
+    /// as it was last told. `None` while nobody knows: before the first order, and from when an order
+    /// goes out until it is known to be done. Rules take an unknown state for a wrong one.
+    ///
+    /// Called with all rules of the exporter locked: returns at once, and asks nothing of others.
+    fn state(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Asks the device for its state, for [`state`](Self::state) to tell; called before a rule is decided
+    /// by it, beside everything else. A device that cannot be asked has nothing to do here. Has 5 s, after
+    /// which the future is dropped.
+    ///
+    /// # Errors
+    /// The device does not tell: its state is not known then, whatever `state` says.
+    fn ask_state(&self) -> impl Future<Output = Result<(), DriverError>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// A lease begins; no client call is under way. Puts the device into the state that a client
     /// of upstream finds after construction and `reset`. Has 10 s; a failure is logged.

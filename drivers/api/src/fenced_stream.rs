@@ -1,20 +1,22 @@
 //! A driver's byte stream under the key of its lease: what makes every stream end when its key is
 //! revoked, so that no driver has to.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream::BoxStream};
 use tokio_util::sync::DropGuard;
 use tracing::Instrument;
 
-use crate::{ByteSink, ByteStream, DriverError, Key, async_trait, device_thread::panicked};
+use crate::{
+    ByteSink, ByteStream, DriverError, Key, async_trait, device_thread::panicked, interlock::Permit,
+};
 
-/// Puts `stream` under `key`. `gone` is dropped with the reader, which is how long the caller of a
-/// stream counts as there.
+/// Puts `stream` under `key`, and under a permit that both its directions hold. `gone` is dropped with
+/// the reader, which is how long the caller of a stream counts as there.
 pub(crate) fn fence(
     stream: ByteStream,
-    key: Key,
+    (key, permit): (Key, Option<Arc<Permit>>),
     gone: DropGuard,
     span: tracing::Span,
 ) -> ByteStream {
@@ -23,9 +25,13 @@ pub(crate) fn fence(
         key: key.clone(),
         span: span.clone(),
         _gone: gone,
+        _permit: permit.clone(),
     };
     let writer = FencedSink {
-        inner: Some(stream.writer),
+        inner: Some(Open {
+            sink: stream.writer,
+            _permit: permit,
+        }),
         key,
         span,
     };
@@ -42,6 +48,7 @@ struct FencedReader {
     key: Key,
     span: tracing::Span,
     _gone: DropGuard,
+    _permit: Option<Arc<Permit>>,
 }
 
 impl FencedReader {
@@ -64,10 +71,15 @@ impl FencedReader {
     }
 }
 
+struct Open {
+    sink: Box<dyn ByteSink>,
+    _permit: Option<Arc<Permit>>,
+}
+
 struct FencedSink {
     // None once the key was revoked, so that the device is let go even while the caller still
     // holds its side.
-    inner: Option<Box<dyn ByteSink>>,
+    inner: Option<Open>,
     key: Key,
     span: tracing::Span,
 }
@@ -75,14 +87,14 @@ struct FencedSink {
 #[async_trait]
 impl ByteSink for FencedSink {
     async fn send(&mut self, bytes: Bytes) -> Result<(), DriverError> {
-        let Some(inner) = &mut self.inner else {
+        let Some(Open { sink, .. }) = &mut self.inner else {
             return Ok(self.key.check()?);
         };
         // cancel-safe: the sink is dropped after `revoked`.
         let outcome = tokio::select! {
             biased;
             fenced = self.key.revoked() => Err(fenced.into()),
-            done = inner.send(bytes).instrument(self.span.clone()) => done,
+            done = sink.send(bytes).instrument(self.span.clone()) => done,
         };
         if matches!(outcome, Err(DriverError::Fenced(_))) {
             self.inner = None;
@@ -91,14 +103,14 @@ impl ByteSink for FencedSink {
     }
 
     async fn finish(&mut self) -> Result<(), DriverError> {
-        let Some(inner) = &mut self.inner else {
+        let Some(Open { sink, .. }) = &mut self.inner else {
             return Ok(self.key.check()?);
         };
         // cancel-safe: the sink is dropped after `revoked`.
         let outcome = tokio::select! {
             biased;
             fenced = self.key.revoked() => Err(fenced.into()),
-            done = inner.finish().instrument(self.span.clone()) => done,
+            done = sink.finish().instrument(self.span.clone()) => done,
         };
         if matches!(outcome, Err(DriverError::Fenced(_))) {
             self.inner = None;
@@ -120,7 +132,12 @@ mod tests {
         let caller = CancellationToken::new();
         let open = || {
             let gone = caller.clone().drop_guard();
-            fence(echo_stream(), owner.key(), gone, tracing::Span::none())
+            fence(
+                echo_stream(),
+                (owner.key(), None),
+                gone,
+                tracing::Span::none(),
+            )
         };
         let (mut idle, mut full) = (open(), open());
         let chunk = Bytes::from_static(b"x");

@@ -13,6 +13,7 @@
 //! comes. An instance that is not ready answers UNAVAILABLE with the reason; the others of the
 //! tree do not notice.
 
+mod guarded;
 mod life;
 mod under_way;
 
@@ -22,11 +23,11 @@ use std::{
     os::fd::OwnedFd,
     panic::AssertUnwindSafe,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
-use futures::{FutureExt, Stream};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ use crate::{
     blueprint::Opened,
     device_thread::{DeviceThread, panicked},
     fenced_stream::fence,
+    interlock::{Guard, Permit},
     open_cx::Condition,
     queue::Queue,
 };
@@ -118,6 +120,7 @@ pub struct Instance {
     state: Mutex<State>,
     condition: watch::Sender<Condition>,
     supervisor: TaskScope,
+    guard: OnceLock<Guard>,
     span: tracing::Span,
 }
 
@@ -163,6 +166,7 @@ impl Instance {
                 "not opened yet".into(),
             ))),
             supervisor: TaskScope::new(span.clone()),
+            guard: OnceLock::new(),
             span,
         })
     }
@@ -267,6 +271,7 @@ impl Instance {
             Mode::Shared | Mode::Preempting => None,
         };
         key.check()?;
+        let (key, permit) = self.permit(key, method, &cancel).await?;
         let driver = self.driver()?;
         let span = tracing::info_span!(parent: &self.span, "call", operation = method);
         let watch = Watch {
@@ -280,7 +285,7 @@ impl Instance {
             key.clone(),
             resources,
             shared,
-            turn,
+            (turn, permit),
             cancel,
         );
         // In the block, so that a panic before the first await is caught as well.
@@ -298,7 +303,8 @@ impl Instance {
     }
 
     /// Makes a streaming call. The stream ends with an error when the key is revoked; dropping it
-    /// cancels the call.
+    /// cancels the call. Under interlocks it starts with its first item, which is the refusal if
+    /// there is one.
     pub fn streaming_call(
         &self,
         key: &Key,
@@ -311,42 +317,56 @@ impl Instance {
         let driver = self.driver()?;
         let cancel = CancellationToken::new();
         let gone = cancel.clone().drop_guard();
-        let shared = self.shared.clone();
-        let call = Call::new(
-            (method, Arrival::now()),
-            key.clone(),
-            resources,
-            shared,
-            None,
-            cancel,
-        );
-        let start = AssertUnwindSafe(|| self.span.in_scope(|| driver.streaming(call, args)));
-        let items = std::panic::catch_unwind(start).unwrap_or_else(|_| Err(panicked()))?;
-        let live = Live {
-            items,
-            key: key.clone(),
-            span: self.span.clone(),
-            _gone: gone,
+        let (shared, span, gate) = (self.shared.clone(), self.span.clone(), self.gate());
+        let (key, method) = (key.clone(), method.to_owned());
+        let begin = move |method: &str, key: Key, permit: Option<Arc<Permit>>, cancel| {
+            let held = (None, permit.clone());
+            let call = Call::new(
+                (method, Arrival::now()),
+                key.clone(),
+                resources,
+                shared,
+                held,
+                cancel,
+            );
+            let start = AssertUnwindSafe(|| span.in_scope(|| driver.streaming(call, args)));
+            let items = std::panic::catch_unwind(start).unwrap_or_else(|_| Err(panicked()))?;
+            Ok::<_, DriverError>(
+                Live {
+                    items,
+                    key,
+                    span,
+                    _gone: gone,
+                    _permit: permit,
+                }
+                .items(),
+            )
         };
-        Ok(futures::stream::unfold(Some(live), async |live| {
-            live?.next().await
-        }))
+        if !gate.is_guarded() {
+            return Ok(begin(&method, key, None, cancel)?.left_stream());
+        }
+        let begun = async move {
+            let (key, permit) = gate.call(&key, &method, &cancel).await?;
+            begin(&method, key, permit, cancel)
+        };
+        Ok(futures::stream::once(begun).try_flatten().right_stream())
     }
 
     /// Opens a byte stream. Both its directions end with an error when the key is revoked.
     pub async fn stream(&self, key: &Key, method: &str) -> Result<ByteStream, DriverError> {
         self.find(method, MethodKind::Stream)?;
         key.check()?;
-        let driver = self.driver()?;
         let cancel = CancellationToken::new();
         let gone = cancel.clone().drop_guard();
+        let (key, permit) = self.permit(key, method, &cancel).await?;
+        let driver = self.driver()?;
         let shared = self.shared.clone();
         let call = Call::new(
             (method, Arrival::now()),
             key.clone(),
             None,
             shared,
-            None,
+            (None, permit.clone()),
             cancel,
         );
         let work = AssertUnwindSafe(async { driver.stream(call).await }).catch_unwind();
@@ -358,6 +378,6 @@ impl Instance {
                 opened.unwrap_or_else(|_| Err(panicked()))?
             }
         };
-        Ok(fence(stream, key.clone(), gone, self.span.clone()))
+        Ok(fence(stream, (key, permit), gone, self.span.clone()))
     }
 }

@@ -76,9 +76,28 @@ impl<D> Method<D> {
     }
 }
 
+/// What a method does to the state of its instance.
+#[derive(Debug, Clone, Copy)]
+enum Effect {
+    /// It leads to this state, and does nothing else.
+    Switches(&'static str),
+    /// It takes the instance through these on its way.
+    Passes(&'static [&'static str]),
+}
+
+impl Effect {
+    fn states(&self) -> &[&'static str] {
+        match self {
+            Self::Switches(state) => std::slice::from_ref(state),
+            Self::Passes(states) => states,
+        }
+    }
+}
+
 /// What a driver exports.
 pub struct Interface<D> {
     methods: BTreeMap<&'static str, Method<D>>,
+    effects: Vec<(&'static str, Effect)>,
     others: Option<&'static str>,
 }
 
@@ -86,6 +105,7 @@ impl<D> Default for Interface<D> {
     fn default() -> Self {
         Self {
             methods: BTreeMap::new(),
+            effects: Vec::new(),
             others: None,
         }
     }
@@ -126,6 +146,67 @@ impl<D: Send + Sync + 'static> Interface<D> {
     pub fn others_unimplemented(mut self, text: &'static str) -> Self {
         self.others = Some(text);
         self
+    }
+
+    /// Says that `method` leads to `state` and does nothing else. Rules that deny it deny everything
+    /// that leads there. See [`Driver::state`](crate::Driver::state).
+    #[must_use]
+    pub fn switches(mut self, method: &'static str, state: &'static str) -> Self {
+        self.effects.push((method, Effect::Switches(state)));
+        self
+    }
+
+    /// Says that `method` takes the instance through `states` while it works, the last one included:
+    /// a cycle goes through off and on.
+    #[must_use]
+    pub fn passes(mut self, method: &'static str, states: &'static [&'static str]) -> Self {
+        self.effects.push((method, Effect::Passes(states)));
+        self
+    }
+
+    fn effects_of(&self, method: &str) -> impl Iterator<Item = &Effect> {
+        let own = self.effects.iter().filter(move |(of, _)| *of == method);
+        own.map(|(_, effect)| effect)
+    }
+
+    /// States that `method` takes the instance through.
+    pub(crate) fn enters(&self, method: &str) -> Vec<&'static str> {
+        let effects = self.effects_of(method);
+        effects.flat_map(|e| e.states().iter().copied()).collect()
+    }
+
+    /// The state to which `method` leads, when it does nothing else.
+    pub(crate) fn switches_to(&self, method: &str) -> Option<&'static str> {
+        self.effects_of(method).find_map(|effect| match effect {
+            Effect::Switches(state) => Some(*state),
+            Effect::Passes(_) => None,
+        })
+    }
+
+    /// Whether a method that never queues leads to `state`.
+    pub(crate) fn reached_at_once(&self, state: &str) -> bool {
+        self.effects.iter().any(|(method, effect)| {
+            matches!(effect, Effect::Switches(to) if *to == state) && self.preempts(method)
+        })
+    }
+
+    /// Whether `method` never queues.
+    pub(crate) fn preempts(&self, method: &str) -> bool {
+        matches!(
+            self.methods.get(method),
+            Some(Method::Call(Mode::Preempting, _))
+        )
+    }
+
+    /// The states an instance can be in, in the order in which its methods name them.
+    pub fn states(&self) -> Vec<&'static str> {
+        let mut states = Vec::new();
+        for state in self.effects.iter().flat_map(|(_, e)| e.states()) {
+            if !states.contains(state) {
+                states.push(*state);
+            }
+        }
+        states
     }
 
     pub(crate) fn others(&self) -> Option<&'static str> {

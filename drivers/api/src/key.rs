@@ -23,19 +23,24 @@ pub enum KeyKind {
     Daemon,
 }
 
-/// The key was revoked; what it covered must not act any more.
+/// The key was revoked, or the work under it was stopped; it must not act any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("fenced: {reason}")]
-pub struct Fenced {
-    /// Why the key was revoked.
-    pub reason: String,
+pub enum Fenced {
+    /// The key was revoked, for this reason.
+    #[error("fenced: {0}")]
+    Revoked(String),
+    /// This piece of work alone was stopped. The text begins with the rule that says so.
+    #[error("{0}")]
+    Stopped(String),
 }
 
 #[derive(Debug)]
 struct Inner {
     kind: KeyKind,
     token: CancellationToken,
-    reason: OnceLock<String>,
+    reason: OnceLock<Fenced>,
+    /// The key that this one is a part of.
+    whole: Option<Key>,
 }
 
 /// A right to act. Cheap to clone; travels with every piece of work.
@@ -63,10 +68,30 @@ impl Key {
         self.fenced()
     }
 
+    /// A key for one piece of work, which can be stopped without the others. It ends with this one.
+    pub(crate) fn narrowed(&self) -> Self {
+        Self(Arc::new(Inner {
+            kind: self.0.kind,
+            token: self.0.token.child_token(),
+            reason: OnceLock::new(),
+            whole: Some(self.clone()),
+        }))
+    }
+
+    /// Stops the work under a narrowed key; `text` begins with the rule that says so.
+    pub(crate) fn stop(&self, text: String) {
+        // A second reason is of no interest: the work ended for the first one.
+        self.0.reason.set(Fenced::Stopped(text)).ok();
+        self.0.token.cancel();
+    }
+
     fn fenced(&self) -> Fenced {
-        let reason = self.0.reason.get().cloned();
-        Fenced {
-            reason: reason.unwrap_or_else(|| "the lease has ended".into()),
+        if let Some(reason) = self.0.reason.get() {
+            return reason.clone();
+        }
+        match &self.0.whole {
+            Some(whole) => whole.fenced(),
+            None => Fenced::Revoked("the lease has ended".into()),
         }
     }
 }
@@ -82,6 +107,7 @@ impl KeyOwner {
             kind,
             token: CancellationToken::new(),
             reason: OnceLock::new(),
+            whole: None,
         })))
     }
 
@@ -93,7 +119,7 @@ impl KeyOwner {
     /// Ends everything the key covers. The first reason stays.
     pub fn revoke(&self, reason: impl Into<String>) {
         // A second reason is of no interest: the work ended for the first one.
-        self.0.0.reason.set(reason.into()).ok();
+        self.0.0.reason.set(Fenced::Revoked(reason.into())).ok();
         self.0.0.token.cancel();
     }
 }
@@ -117,6 +143,21 @@ mod tests {
         owner.revoke("something later");
         assert_eq!(key.revoked().await.to_string(), "fenced: lease demo ended");
         assert!(key.check().is_err());
+    }
+
+    #[test]
+    fn a_narrowed_key_is_stopped_alone_and_ends_with_the_whole() {
+        let owner = KeyOwner::issue(KeyKind::Client);
+        let (stopped, other) = (owner.key().narrowed(), owner.key().narrowed());
+        stopped.stop("interlock lid: it was opened".into());
+        owner.key().check().unwrap();
+        other.check().unwrap();
+        owner.revoke("lease demo ended");
+        let told = [stopped, other].map(|key| key.check().unwrap_err().to_string());
+        assert_eq!(
+            told,
+            ["interlock lid: it was opened", "fenced: lease demo ended"]
+        );
     }
 
     #[test]

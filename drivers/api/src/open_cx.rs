@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Driver, Health, Instance, OpenError, TaskScope, device_thread::DeviceThread, wake::Wakes,
+    Driver, Gate, Health, Instance, OpenError, TaskScope, device_thread::DeviceThread, wake::Wakes,
 };
 
 /// What an instance knows of its driver.
@@ -142,6 +142,7 @@ pub struct OpenCx {
     pub(crate) children: BTreeMap<String, Arc<Instance>>,
     pub(crate) descriptor: Mutex<Option<OwnedFd>>,
     pub(crate) wakes: Wakes,
+    pub(crate) gate: Gate,
 }
 
 impl OpenCx {
@@ -190,6 +191,11 @@ impl OpenCx {
     /// An instance of `children:` in the configuration.
     pub fn child(&self, name: &str) -> Option<&Arc<Instance>> {
         self.children.get(name)
+    }
+
+    /// What to go through before switching outside of a call.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// A descriptor inherited from the process before this one, if there is one.

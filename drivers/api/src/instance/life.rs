@@ -88,6 +88,7 @@ impl Instance {
             children: self.children.clone(),
             descriptor: Mutex::new(self.descriptor.lock().ok().and_then(|mut fd| fd.take())),
             wakes: Wakes::default(),
+            gate: self.gate(),
         };
         for other in self.parent.iter().chain(self.children.values()) {
             cx.wakes.add_return(other.condition.subscribe());

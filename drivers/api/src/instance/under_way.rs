@@ -1,13 +1,13 @@
 //! Calls under way: how they end is told in the log, and a streaming one ends with its key.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use futures::{FutureExt, StreamExt, stream::BoxStream};
+use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
 use serde_json::Value;
 use tokio_util::sync::DropGuard;
 use tracing::Instrument;
 
-use crate::{DriverError, Key, device_thread::panicked};
+use crate::{DriverError, Key, device_thread::panicked, interlock::Permit};
 
 /// Tells in the log how a call ended that did not end well.
 pub(super) struct Watch {
@@ -57,11 +57,17 @@ pub(super) struct Live {
     pub(super) span: tracing::Span,
     // Dropped with the stream, which tells the driver that its caller is gone.
     pub(super) _gone: DropGuard,
+    pub(super) _permit: Option<Arc<Permit>>,
 }
 
 impl Live {
+    /// Its items.
+    pub(super) fn items(self) -> impl Stream<Item = Result<Value, DriverError>> + Send {
+        futures::stream::unfold(Some(self), async |live| live?.next().await)
+    }
+
     /// One item, or the end when the key was revoked. An error is the last item.
-    pub(super) async fn next(mut self) -> Option<(Result<Value, DriverError>, Option<Self>)> {
+    async fn next(mut self) -> Option<(Result<Value, DriverError>, Option<Self>)> {
         let next = AssertUnwindSafe(self.items.next()).catch_unwind();
         // cancel-safe: after `revoked` the stream is not polled again.
         let item = tokio::select! {
