@@ -1,9 +1,14 @@
 //! A GPIO line as an output that clients switch: a jumper, a boot strap, a reset.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{
+    marker::PhantomData,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use rigd_device::UsbMatch;
-use rigd_driver::{Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError};
+use rigd_driver::{
+    Call, ConfigError, Driver, DriverError, Gate, Interface, Mode, OpenCx, OpenError,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -58,6 +63,9 @@ pub(crate) fn number(level: Level) -> u8 {
 /// An output on a line of `C`.
 pub struct GpioOutput<C = Kernel> {
     held: Held,
+    gate: Gate,
+    /// What it was set to; none from when it is being set until that is done.
+    level: Mutex<Option<Level>>,
     initial: Level,
     on_lease_start: OnLeaseStart,
     chips: PhantomData<fn() -> C>,
@@ -74,6 +82,8 @@ impl<C: Chips> Driver for GpioOutput<C> {
             .call("on", Mode::Exclusive, Self::on)
             .call("off", Mode::Preempting, Self::off)
             .call("read_pin", Mode::Shared, Self::read_pin)
+            .switches("on", Level::Active.word())
+            .switches("off", Level::Inactive.word())
     }
 
     fn check(config: &GpioOutputConfig) -> Result<(), ConfigError> {
@@ -90,29 +100,61 @@ impl<C: Chips> Driver for GpioOutput<C> {
             bias: config.bias.unwrap_or_default(),
             active_low: config.active_low,
         };
+        let passage = cx.gate().enter(initial.word()).await;
+        let _passage = passage.map_err(|e| OpenError::Faulty(e.to_string()))?;
         Ok(Self {
             held: Held::take::<C>(wanted, cx).await?,
+            gate: cx.gate().clone(),
+            level: Mutex::new(Some(initial)),
             initial,
             on_lease_start: config.on_lease_start,
             chips: PhantomData,
         })
     }
 
+    fn state(&self) -> Option<&'static str> {
+        self.level().map(Level::word)
+    }
+
     async fn lease_start(&self) -> Result<(), DriverError> {
         match self.on_lease_start {
-            OnLeaseStart::Initial => self.held.switch_apart(self.initial).await.map(drop),
+            OnLeaseStart::Initial => {
+                let _passage = self.gate.enter(self.initial.word()).await?;
+                let setting = self.held.switch_apart(self.initial);
+                self.set(self.initial, setting).await.map(drop)
+            }
             OnLeaseStart::Keep => Ok(()),
         }
     }
 }
 
+impl<C> GpioOutput<C> {
+    fn level(&self) -> MutexGuard<'_, Option<Level>> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the line, and knows what it is at.
+    async fn set<T>(
+        &self,
+        level: Level,
+        setting: impl Future<Output = Result<T, DriverError>>,
+    ) -> Result<T, DriverError> {
+        *self.level() = None;
+        let done = setting.await?;
+        *self.level() = Some(level);
+        Ok(done)
+    }
+}
+
 impl<C: Chips> GpioOutput<C> {
     async fn on(self: Arc<Self>, call: Call) -> Result<(), DriverError> {
-        self.held.switch(&call, Level::Active).await
+        let setting = self.held.switch(&call, Level::Active);
+        self.set(Level::Active, setting).await
     }
 
     async fn off(self: Arc<Self>, call: Call) -> Result<(), DriverError> {
-        self.held.switch(&call, Level::Inactive).await
+        let setting = self.held.switch(&call, Level::Inactive);
+        self.set(Level::Inactive, setting).await
     }
 
     async fn read_pin(self: Arc<Self>, call: Call) -> Result<u8, DriverError> {

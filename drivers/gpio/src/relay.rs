@@ -101,6 +101,12 @@ impl<C: Chips> Outlet for GpioOutlet<C> {
             bias: config.bias.unwrap_or_default(),
             active_low: config.active_low,
         };
+        let state = match initial {
+            Level::Active => "on",
+            Level::Inactive => "off",
+        };
+        let passage = cx.gate().enter(state).await;
+        let _passage = passage.map_err(|e| OpenError::Faulty(e.to_string()))?;
         Ok(Self {
             held: Held::take::<C>(wanted, cx).await?,
             chips: PhantomData,

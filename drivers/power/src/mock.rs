@@ -1,6 +1,6 @@
 //! A power switch that switches nothing, for trying out a rig and for tests of clients.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::Stream;
 use rigd_driver::{Call, Driver, DriverError, Interface, Mode, OpenCx, OpenError};
@@ -16,8 +16,11 @@ use crate::{POWER_CLIENT, Reading};
 pub struct MockPowerConfig {}
 
 /// A power switch that only says in the log what it is told.
-#[derive(Debug)]
-pub struct MockPower;
+#[derive(Debug, Default)]
+pub struct MockPower {
+    /// What it was told last.
+    state: Mutex<Option<&'static str>>,
+}
 
 impl Driver for MockPower {
     const TYPE: &'static str = "power.mock";
@@ -30,22 +33,34 @@ impl Driver for MockPower {
             .call("on", Mode::Exclusive, Self::on)
             .call("off", Mode::Preempting, Self::off)
             .streaming("read", Self::read)
+            .switches("on", "on")
+            .switches("off", "off")
     }
 
     async fn open(_: &MockPowerConfig, _: &OpenCx) -> Result<Self, OpenError> {
-        Ok(Self)
+        Ok(Self::default())
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// The log lines are part of the interface: clients' tests wait for these very words.
 impl MockPower {
+    fn told(&self, state: &'static str) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+    }
+
+    // The log lines are part of the interface: clients' tests wait for these very words.
     async fn on(self: Arc<Self>, _: Call) -> Result<(), DriverError> {
         info!("power on");
+        self.told("on");
         Ok(())
     }
 
     async fn off(self: Arc<Self>, _: Call) -> Result<(), DriverError> {
         info!("power off");
+        self.told("off");
         Ok(())
     }
 

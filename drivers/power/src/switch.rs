@@ -17,7 +17,8 @@ use std::{
 
 use futures::{Stream, stream};
 use rigd_driver::{
-    Arrival, Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError, Value,
+    Arrival, Call, ConfigError, Driver, DriverError, Gate, Interface, Mode, OpenCx, OpenError,
+    Value,
 };
 use serde::Serialize;
 use tokio::{
@@ -85,6 +86,7 @@ pub(crate) struct Record {
 pub struct Switch<O> {
     outlet: O,
     device: Arc<Device>,
+    gate: Gate,
     min_off: Duration,
     most: u32,
     retries: u32,
@@ -105,7 +107,10 @@ impl<O: Outlet> Driver for Switch<O> {
             .call("on", Mode::Exclusive, Self::on)
             .call("off", Mode::Preempting, Self::off)
             .call("cycle", Mode::Exclusive, Self::cycle)
-            .call("state", Mode::Shared, Self::state);
+            .call("state", Mode::Shared, Self::state)
+            .switches("on", "on")
+            .switches("off", "off")
+            .passes("cycle", &["off", "on"]);
         let interface = if O::READS {
             interface.streaming("read", Self::read)
         } else {
@@ -133,6 +138,7 @@ impl<O: Outlet> Driver for Switch<O> {
         Ok(Self {
             device: Device::at(&outlet.address()),
             outlet,
+            gate: cx.gate().clone(),
             min_off: switching.min_off(),
             most: switching.max_switches_per_minute,
             retries: switching.retries,
@@ -140,6 +146,14 @@ impl<O: Outlet> Driver for Switch<O> {
             record,
             last_off: watch::Sender::default(),
         })
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        self.record().state.on.map(word)
+    }
+
+    async fn ask_state(&self) -> Result<(), DriverError> {
+        self.ask().await
     }
 
     async fn lease_start(&self) -> Result<(), DriverError> {
@@ -211,15 +225,24 @@ impl<O: Outlet> Switch<O> {
     }
 
     async fn state(self: Arc<Self>, _: Call) -> Result<Value, DriverError> {
-        let told = self.converse(|| self.outlet.get()).await?;
-        let mut record = self.record();
-        if let Some(on) = told {
-            record.state = State {
-                on: Some(on),
-                source: Source::Device,
-            };
-        }
-        serde_json::to_value(record.state).map_err(|e| DriverError::Unknown(e.to_string()))
+        self.ask().await?;
+        let state = self.record().state;
+        serde_json::to_value(state).map_err(|e| DriverError::Unknown(e.to_string()))
+    }
+
+    /// Asks the device for its state, if it can tell.
+    async fn ask(&self) -> Result<(), DriverError> {
+        let ask = || async {
+            // Still in its turn: once that is over the answer may be an old one.
+            if let Some(on) = self.outlet.get().await? {
+                self.record().state = State {
+                    on: Some(on),
+                    source: Source::Device,
+                };
+            }
+            Ok(())
+        };
+        self.converse(ask).await
     }
 
     fn read(self: Arc<Self>, _: Call) -> impl Stream<Item = Result<Reading, DriverError>> {
@@ -229,8 +252,12 @@ impl<O: Outlet> Switch<O> {
     async fn at_lease(&self, at: AtLease) -> Result<(), DriverError> {
         match at {
             AtLease::Keep => Ok(()),
-            AtLease::Off => self.switch_off(Arrival::now()).await,
+            AtLease::Off => {
+                let _passage = self.gate.enter(word(false)).await?;
+                self.switch_off(Arrival::now()).await
+            }
             AtLease::On => {
+                let _passage = self.gate.enter(word(true)).await?;
                 self.record().budget.count(self.most);
                 self.switch(Urgency::Ordinary, true).await
             }

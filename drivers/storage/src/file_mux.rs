@@ -59,6 +59,15 @@ impl Driver for FileMux {
             .call("off", Mode::Exclusive, Self::off)
             .call("write", Mode::Transfer, Self::write)
             .call("read", Mode::Transfer, Self::read)
+            .switches("host", Position::Host.word())
+            .switches("dut", Position::Dut.word())
+            .switches("off", Position::Off.word())
+            .passes("write", const { &[Position::Host.word()] })
+            .passes("read", const { &[Position::Host.word()] })
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        Some(self.card.position().word())
     }
 
     fn check(config: &FileMuxConfig) -> Result<(), ConfigError> {

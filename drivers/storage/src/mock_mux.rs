@@ -22,6 +22,11 @@ use crate::{
 /// How long giving back the space of a large file may take.
 const FORGET_LIMIT: Duration = Duration::from_secs(8);
 
+/// The states, named as the methods that lead there.
+const HOST: &str = "host";
+const DUT: &str = "dut";
+const OFF: &str = "off";
+
 /// A card of the lease alone: what is written can be read back until the lease ends.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +68,8 @@ pub type MockMuxFlasher = Mock<MuxFlasher>;
 pub struct Mock<L> {
     // None: nothing was written in this lease.
     card: Mutex<Option<Arc<File>>>,
+    // Where it was switched to; nowhere yet, as a mux that cannot be asked.
+    told: Mutex<Option<&'static str>>,
     lane: Lane,
     label: PhantomData<fn() -> L>,
 }
@@ -75,16 +82,26 @@ impl<L: MockLabel> Driver for Mock<L> {
 
     fn interface() -> Interface<Self> {
         Interface::new()
-            .call("host", Mode::Exclusive, Self::switch)
-            .call("dut", Mode::Exclusive, Self::switch)
-            .call("off", Mode::Exclusive, Self::switch)
+            .call("host", Mode::Exclusive, Self::host)
+            .call("dut", Mode::Exclusive, Self::dut)
+            .call("off", Mode::Exclusive, Self::off)
             .call("write", Mode::Transfer, Self::write)
             .call("read", Mode::Transfer, Self::read)
+            .switches("host", HOST)
+            .switches("dut", DUT)
+            .switches("off", OFF)
+            .passes("write", &[HOST])
+            .passes("read", &[HOST])
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn open(_: &MockMuxConfig, _: &OpenCx) -> Result<Self, OpenError> {
         Ok(Self {
             card: Mutex::new(None),
+            told: Mutex::new(None),
             lane: Lane::new(),
             label: PhantomData,
         })
@@ -101,13 +118,29 @@ impl<L: MockLabel> Driver for Mock<L> {
 }
 
 impl<L: MockLabel> Mock<L> {
-    async fn switch(self: Arc<Self>, call: Call) -> Result<(), DriverError> {
-        tracing::debug!(to = call.method(), "Switched the mock mux.");
+    async fn host(self: Arc<Self>, _: Call) -> Result<(), DriverError> {
+        self.switch(HOST);
         Ok(())
+    }
+
+    async fn dut(self: Arc<Self>, _: Call) -> Result<(), DriverError> {
+        self.switch(DUT);
+        Ok(())
+    }
+
+    async fn off(self: Arc<Self>, _: Call) -> Result<(), DriverError> {
+        self.switch(OFF);
+        Ok(())
+    }
+
+    fn switch(&self, to: &'static str) {
+        tracing::debug!(to, "Switched the mock mux.");
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
     }
 
     async fn write(self: Arc<Self>, call: Call, handle: ResourceHandle) -> Result<(), DriverError> {
         let mut upload = call.upload(handle).await?;
+        self.switch(HOST);
         let mux = self.clone();
         let medium = self.lane.run(&call, move |call| {
             let card = scratch("the card")?;
@@ -124,6 +157,7 @@ impl<L: MockLabel> Mock<L> {
 
     async fn read(self: Arc<Self>, call: Call, handle: ResourceHandle) -> Result<(), DriverError> {
         let download = call.download(handle).await?;
+        self.switch(HOST);
         let card = self.locked().clone();
         match card {
             Some(file) => send_whole(&call, &self.lane, file, download).await,

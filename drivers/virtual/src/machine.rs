@@ -38,6 +38,17 @@ pub(crate) enum Mux {
     Off,
 }
 
+impl Mux {
+    /// The name of the state.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Dut => "dut",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// What the board finds on the card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Medium {
@@ -118,6 +129,16 @@ impl Machine {
             line_pause: boot / lines,
             effects: Vec::new(),
         }
+    }
+
+    /// Whether the relay is closed.
+    pub(crate) fn powered(&self) -> bool {
+        !matches!(self.state, State::Off)
+    }
+
+    /// Who has the card.
+    pub(crate) fn mux(&self) -> Mux {
+        self.mux
     }
 
     /// What the power meter shows.

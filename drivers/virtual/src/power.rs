@@ -76,6 +76,12 @@ impl Driver for BoardPower {
             .call("on", Mode::Exclusive, Self::on)
             .call("off", Mode::Preempting, Self::off)
             .streaming("read", Self::read)
+            .switches("on", "on")
+            .switches("off", "off")
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        Some(if self.rig.powered() { "on" } else { "off" })
     }
 
     async fn open(_: &PartConfig, cx: &OpenCx) -> Result<Self, OpenError> {

@@ -69,6 +69,16 @@ impl Rig {
         self.apply(Event::Mux(mux));
     }
 
+    /// Whether the board has power.
+    pub(crate) fn powered(&self) -> bool {
+        self.core().machine.powered()
+    }
+
+    /// Who has the card.
+    pub(crate) fn mux(&self) -> Mux {
+        self.core().machine.mux()
+    }
+
     /// What the power meter shows.
     pub(crate) fn supply(&self) -> Supply {
         self.core().machine.supply()

@@ -94,6 +94,15 @@ impl Driver for BoardStorage {
             .call("off", Mode::Exclusive, Self::off)
             .call("write", Mode::Transfer, Self::write)
             .call("read", Mode::Transfer, Self::read)
+            .switches("host", Mux::Host.word())
+            .switches("dut", Mux::Dut.word())
+            .switches("off", Mux::Off.word())
+            .passes("write", const { &[Mux::Host.word()] })
+            .passes("read", const { &[Mux::Host.word()] })
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        Some(self.rig.mux().word())
     }
 
     async fn open(_: &PartConfig, cx: &OpenCx) -> Result<Self, OpenError> {

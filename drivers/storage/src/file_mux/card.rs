@@ -26,6 +26,17 @@ pub(super) enum Position {
     Dut,
 }
 
+impl Position {
+    /// The name of the state.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Host => "host",
+            Self::Dut => "dut",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
     position: Position,
@@ -93,6 +104,10 @@ impl Card {
 
     pub(super) fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.locked().position
     }
 
     pub(super) fn switch(&self, to: Position) {
