@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use rigd::config::{
-    Diagnostics, EntryKind, ExportEntry, ExporterConfig, GrpcOption, not_yet, parse,
-};
+use rigd::config::{Diagnostics, EntryKind, ExportEntry, ExporterConfig, GrpcOption, parse};
+use rigd::registry::Registry;
+use rigd::tree::Plan;
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
@@ -58,6 +58,13 @@ fn driver_json(config: &ExporterConfig, path: &str) -> (String, serde_json::Valu
     }
 }
 
+/// As `rigd check` reads it.
+fn checked(name: &str, text: &str) -> Result<Plan, Diagnostics> {
+    let config = parse(name, text, &no_env)?;
+    let plan = Plan::new(&config, &Registry::native());
+    plan.map_err(|found| Diagnostics::new(Arc::clone(&config.source), found))
+}
+
 #[test]
 fn every_good_file_loads() {
     for path in yaml_files(&corpus()) {
@@ -73,7 +80,7 @@ fn every_bad_file_is_refused_in_these_words() {
     for path in yaml_files(&corpus().join("bad")) {
         let text = fs::read_to_string(&path).unwrap();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let shown = format!("{}\n", parse(&name, &text, &no_env).expect_err(&name));
+        let shown = format!("{}\n", checked(&name, &text).expect_err(&name));
         for secret in ["abcdef", "12345678", "swordfish", "hunter2", "opensesame"] {
             assert!(!shown.contains(secret), "{name} shows a secret:\n{shown}");
         }
@@ -150,13 +157,6 @@ fn the_full_file_arrives_whole() {
             .value,
         "off"
     );
-    let told: Vec<_> = not_yet(&config)
-        .into_iter()
-        .map(|problem| problem.message)
-        .collect();
-    assert_eq!(told, ["`interlocks` is not yet supported"]);
-    let shown = Diagnostics::new(Arc::clone(&config.source), not_yet(&config)).to_string();
-    assert!(shown.contains("| interlocks:"), "{shown}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub use load::{MAX_FILE_BYTES, Review, load, load_with, parse};
 pub(crate) use model::token_mistake;
 pub use model::{
     ExporterConfig, FailureDetection, GrpcOption, Hook, Hooks, Metadata, MissingDrivers, OnFailure,
-    Secret, Tls, not_yet,
+    Secret, Tls,
 };
 pub use node::{Kind, Node, Style};
 pub use read::{from_node, read_all};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::diagnostic::{Problem, Source};
+use super::diagnostic::Source;
 use super::export::ExportEntry;
 use super::lax;
 use super::listen::Listen;
@@ -199,19 +199,4 @@ pub enum MissingDrivers {
     Error,
     /// Export them without their methods.
     Stub,
-}
-
-/// The parts of a configuration that this version cannot do yet. They were read and checked; ignoring them would
-/// leave a board unsafe without a word.
-pub fn not_yet(config: &ExporterConfig) -> Vec<Problem> {
-    let interlocks = config
-        .interlocks
-        .iter()
-        .map(|found| ("interlocks", found.span));
-    interlocks
-        .map(|(name, span)| {
-            Problem::new(format!("`{name}` is not yet supported"), span)
-                .help("remove it: this version of rigd would not act on it")
-        })
-        .collect()
 }

@@ -28,8 +28,8 @@ pub struct SafeCall {
 /// A rule that refuses calls in some states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interlock {
-    /// Its name, which the refusal shows.
-    pub name: String,
+    /// Its name, which the refusal shows, with its place.
+    pub name: Spanned<String>,
     /// What is refused: `path.of.instance.method`.
     pub deny: Vec<Spanned<String>>,
     /// Unless all of these instances are in these states.
@@ -72,14 +72,28 @@ fn read_call(node: &Node, problems: &mut Vec<Problem>) -> Option<SafeCall> {
 
 pub(crate) fn read_interlocks(node: &Node, problems: &mut Vec<Problem>) -> Vec<Interlock> {
     let rules = items(node, "`interlocks`: expected a list of rules", problems);
-    rules
-        .iter()
-        .filter_map(|rule| read_interlock(rule, problems))
-        .collect()
+    let mut read: Vec<Interlock> = Vec::new();
+    for rule in rules {
+        let Some(rule) = read_interlock(rule, problems) else {
+            continue;
+        };
+        // A refusal names its rule, so that people find it.
+        if let Some(first) = read
+            .iter()
+            .find(|first| first.name.value == rule.name.value)
+        {
+            let text = format!("two interlocks have the name `{}`", rule.name.value);
+            let problem = Problem::new(text, rule.name.span);
+            problems.push(problem.related(first.name.span, "the first one"));
+        }
+        read.push(rule);
+    }
+    read
 }
 
 fn read_interlock(node: &Node, problems: &mut Vec<Problem>) -> Option<Interlock> {
     let mut section = Section::open(node, "a rule of `interlocks`", problems)?;
+    let place = section.value(&["name"]).map(|name| name.span);
     let name: Option<String> = section.get(&["name"]);
     let deny = section.value(&["deny"]);
     let unless = section.value(&["unless"]);
@@ -92,15 +106,27 @@ fn read_interlock(node: &Node, problems: &mut Vec<Problem>) -> Option<Interlock>
     let problems = section.problems();
     let deny = deny.map(|deny| {
         let methods = items(deny, "`deny`: expected a list of methods", problems);
+        if matches!(&deny.kind, Kind::Seq(items) if items.is_empty()) {
+            problems.push(Problem::new(
+                "`deny` is empty: the rule refuses nothing",
+                deny.head,
+            ));
+        }
         methods
             .iter()
             .filter_map(|value| method(value, problems))
             .collect()
     });
-    let unless = unless.map(|unless| named(unless, "`unless`", problems, state));
+    let unless = unless.map(|unless| {
+        if unless.entries().is_some_and(|entries| entries.is_empty()) {
+            let text = "`unless` is empty: the rule refuses nothing";
+            problems.push(Problem::new(text, unless.head));
+        }
+        named(unless, "`unless`", problems, state)
+    });
     section.finish();
     Some(Interlock {
-        name: name?,
+        name: Spanned::new(name?, place?),
         deny: deny?,
         unless: unless?,
     })

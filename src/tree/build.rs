@@ -14,7 +14,10 @@ use super::{
     plan::{Planned, PlannedInstance, PlannedKind},
     report,
 };
-use crate::os::paths;
+use crate::{
+    config::{self, Spanned},
+    os::paths,
+};
 
 impl Tree {
     /// Makes the instances of a plan. `state_dir` is the exporter's own; `motd` greets clients.
@@ -27,12 +30,30 @@ impl Tree {
             by_id: HashMap::new(),
         };
         let root = builder.instance("", plan.root, None);
-        Arc::new(Self {
+        let tree = Arc::new(Self {
             report,
             by_id: builder.by_id,
             by_path,
             root,
-        })
+        });
+        rigd_driver::Interlock::install(plan.interlocks.iter().map(|i| tree.rule(i)).collect());
+        tree
+    }
+
+    /// A rule over the tree's own instances; the plan has checked every path.
+    fn rule(&self, rule: &config::Interlock) -> rigd_driver::Interlock {
+        let denied = |method: &Spanned<String>| {
+            let (path, method) = method.value.rsplit_once('.')?;
+            Some((self.by_path(path)?.clone(), method.to_owned()))
+        };
+        let state = |(path, state): &(Spanned<String>, Spanned<String>)| {
+            Some((self.by_path(&path.value)?.clone(), state.value.clone()))
+        };
+        rigd_driver::Interlock {
+            name: rule.name.value.clone(),
+            deny: rule.deny.iter().filter_map(denied).collect(),
+            unless: rule.unless.iter().filter_map(state).collect(),
+        }
     }
 }
 

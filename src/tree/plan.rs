@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::{
     config::{
-        EntryKind, ExportEntry, ExporterConfig, GenericConfig, LogLevel, MissingDrivers, Problem,
-        Span, did_you_mean, from_node,
+        EntryKind, ExportEntry, ExporterConfig, GenericConfig, Interlock, LogLevel, MissingDrivers,
+        Problem, Span, did_you_mean, from_node,
     },
     registry::{Registry, Resolved},
 };
@@ -28,6 +28,7 @@ pub struct Plan {
     pub(super) exporter: String,
     pub(super) id: Uuid,
     pub(super) root: PlannedInstance,
+    pub(super) interlocks: Vec<Interlock>,
 }
 
 /// One node of it.
@@ -86,12 +87,16 @@ impl Plan {
         planner.check_refs(&root);
         planner.check_ids(&root);
         planner.check_safe_state(config, &root);
+        planner.check_interlocks(config, &root);
         planner.report_missing();
+        let interlocks = config.interlocks.as_ref().map(|rules| rules.value.clone());
+        let interlocks = interlocks.unwrap_or_default();
         if planner.problems.is_empty() {
             Ok(Self {
                 exporter,
                 id: planner.id("/exporter"),
                 root,
+                interlocks,
             })
         } else {
             Err(planner.problems)
