@@ -11,7 +11,10 @@
 //! a read refuses every other call until it is over, so nothing switches under it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,6 +40,8 @@ pub struct SdMux<M> {
     flasher: Flasher,
     /// None: nobody knows.
     side: Mutex<Option<Side>>,
+    /// Counts what is known of the position; changed with `side` locked.
+    orders: AtomicU64,
 }
 
 impl<M: Mux> Driver for SdMux<M> {
@@ -52,6 +57,27 @@ impl<M: Mux> Driver for SdMux<M> {
             .call("off", Mode::Exclusive, Self::off)
             .call("write", Mode::Transfer, Self::write)
             .call("read", Mode::Transfer, Self::read)
+            .switches("host", Side::Host.word())
+            .switches("dut", Side::Dut.word())
+            .switches("off", M::OFF.word())
+            .passes("write", const { &[Side::Host.word()] })
+            .passes("read", const { &[Side::Host.word()] })
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        self.side().map(Side::word)
+    }
+
+    async fn ask_state(&self) -> Result<(), DriverError> {
+        let before = self.orders.load(Ordering::SeqCst);
+        if let Some(side) = self.mux.get().await? {
+            let mut now = self.side.lock().unwrap_or_else(PoisonError::into_inner);
+            // An order in between makes it an old answer.
+            if self.orders.load(Ordering::SeqCst) == before {
+                *now = Some(side);
+            }
+        }
+        Ok(())
     }
 
     fn check(config: &M::Config) -> Result<(), ConfigError> {
@@ -80,6 +106,7 @@ impl<M: Mux> Driver for SdMux<M> {
             leeway: card.leeway,
             flasher: flasher.with_sync_limit(card.fsync),
             side: Mutex::new(side),
+            orders: AtomicU64::new(0),
         })
     }
 
@@ -177,7 +204,9 @@ impl<M: Mux> SdMux<M> {
     }
 
     fn is_at(&self, side: Option<Side>) {
-        *self.side.lock().unwrap_or_else(PoisonError::into_inner) = side;
+        let mut now = self.side.lock().unwrap_or_else(PoisonError::into_inner);
+        self.orders.fetch_add(1, Ordering::SeqCst);
+        *now = side;
     }
 }
 

@@ -21,7 +21,7 @@ pub enum Side {
 
 impl Side {
     /// The state as rules name it, and the method that leads there.
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::Dut => "dut",
