@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rigd_device::DeviceMatch;
-use rigd_driver::ConfigError;
+use rigd_driver::{ConfigError, TaskScope};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -13,7 +13,6 @@ use crate::{
     console::RING,
     pace::Pace,
     settings::{FlowControl, Format, Parity, Settings},
-    tty::{Place, TtySource},
     wire::Source,
 };
 
@@ -35,8 +34,12 @@ use crate::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SerialConfig {
-    /// Path of a tty or pty (best one of `/dev/serial/by-id`), `socket://HOST:PORT` for a terminal
-    /// server's raw port, or `loop://`, which gives back what it is sent. This or `device`.
+    /// Path of a tty or pty (best one of `/dev/serial/by-id`), `rfc2217://HOST:PORT` for a terminal
+    /// server's port with its settings (speed, format, flow control, DTR, RTS, break),
+    /// `socket://HOST:PORT` for a raw one, or `loop://`, which gives back what it is sent. This or
+    /// `device`. `?timeout=SECONDS` behind `rfc2217://HOST:PORT` is how long the server may take to
+    /// answer (3; at most 4 count), and `?ign_set_control` is for one that does not answer about
+    /// lines, break and flow control; both with `&` between them.
     #[serde(default)]
     pub url: Option<String>,
     /// The adapter, by what it is: it is found in whatever socket and under whatever name. This or
@@ -129,7 +132,7 @@ fn default_true() -> bool {
 impl SerialConfig {
     /// What can be found wrong without hardware.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        self.source()?;
+        self.address()?;
         self.settings()?;
         Pace::new(self.cps).map_err(|text| ConfigError::new("cps", text))?;
         if self.history > RING {
@@ -142,20 +145,17 @@ impl SerialConfig {
         Ok(())
     }
 
-    /// Where the port is opened; nowhere for a loop.
-    pub(crate) fn source(&self) -> Result<Option<Arc<dyn Source>>, ConfigError> {
-        // A port that is let go with each lease would pulse DTR each time.
-        let keep_lines = self.disable_hupcl || self.hold == Hold::Lease;
+    /// Where the port is.
+    fn address(&self) -> Result<Address, ConfigError> {
         match (&self.url, &self.device) {
-            (Some(url), None) => Ok(Address::parse(url)?.source(url, keep_lines)),
+            (Some(url), None) => Address::parse(url),
             (None, Some(device)) => {
                 let below = |error: ConfigError| {
                     let key = format!("device.{}", error.key);
                     ConfigError::new(key.trim_end_matches('.'), error.message)
                 };
                 device.check().map_err(below)?;
-                let place = Place::Device(device.clone());
-                Ok(Some(Arc::new(TtySource::new(place, keep_lines))))
+                Ok(Address::Adapter(Box::new(device.clone())))
             }
             (None, None) => Err(ConfigError::new(
                 "url",
@@ -166,6 +166,13 @@ impl SerialConfig {
                 "stands beside `url`: one of the two names the port",
             )),
         }
+    }
+
+    /// Where the port is opened; nowhere for a loop. Connections are served in `tasks`.
+    pub(crate) fn source(&self, tasks: &TaskScope) -> Result<Option<Arc<dyn Source>>, ConfigError> {
+        // A port that is let go with each lease would pulse DTR each time.
+        let keep_lines = self.disable_hupcl || self.hold == Hold::Lease;
+        Ok(self.address()?.source(&self.name(), keep_lines, tasks))
     }
 
     /// What the port is called.

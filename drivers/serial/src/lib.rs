@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Source ──open──> Wire in a Port ──Keeper──> record (ring) ──> a reader for each client stream
-//!   (tty, socket)         <── one whole frame at a time ── writers of client streams
+//!   (tty, socket, …)       <── one whole frame at a time ── writers of client streams
 //! ```
 //!
 //! The daemon owns a port from its start to its stop; client streams come and go without touching
@@ -19,6 +19,7 @@ mod open_tty;
 mod orders;
 mod pace;
 mod port;
+mod rfc2217;
 mod serial;
 mod settings;
 mod streams;

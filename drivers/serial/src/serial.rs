@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info};
 
 use crate::{
-    capture::Capture,
+    capture::{Capture, CaptureConfig},
     config::{Hold, SerialConfig, check_baudrate},
     console::{Console, Plan, Tap, Want},
     keeper::Keeper,
@@ -79,7 +79,7 @@ impl Driver for Serial {
 
     async fn open(config: &SerialConfig, cx: &OpenCx) -> Result<Self, OpenError> {
         let faulty = |error: ConfigError| OpenError::Faulty(error.to_string());
-        let source = config.source().map_err(faulty)?;
+        let source = config.source(cx.tasks()).map_err(faulty)?;
         let settings = config.settings().map_err(faulty)?;
         let pace = Pace::new(config.cps).map_err(OpenError::Faulty)?;
         let cps = config.cps.map(|cps| format!(", cps: {cps}"));
@@ -91,7 +91,7 @@ impl Driver for Serial {
                     settings,
                     pace,
                     history: config.history,
-                    capture: capture(config, cx)?,
+                    capture: capture(config.capture.as_ref(), cx)?,
                 };
                 let console = Arc::new(Console::new(plan));
                 let held = (config.hold == Hold::Always).then(|| console.want());
@@ -182,8 +182,11 @@ impl Driver for Serial {
     }
 }
 
-fn capture(config: &SerialConfig, cx: &OpenCx) -> Result<Option<Capture>, OpenError> {
-    let Some(capture) = &config.capture else {
+pub(crate) fn capture(
+    config: Option<&CaptureConfig>,
+    cx: &OpenCx,
+) -> Result<Option<Capture>, OpenError> {
+    let Some(capture) = config else {
         return Ok(None);
     };
     let name = format!("{}.{}", cx.exporter(), cx.path());
