@@ -128,7 +128,7 @@ impl Registry {
             HidRelay, HubPortPower, NoyitoHidPower, NoyitoSerialPower, Ykush,
         };
         use rigd_drivers_sdmux::{SdMux, SdWire, SdWire3, SwitchMux, UsbSdMux};
-        use rigd_drivers_serial::Serial;
+        use rigd_drivers_serial::{NvDemux, Serial};
         use rigd_drivers_storage::{
             DiskStorage, FileMux, FileStore, MockFlasher, MockMux, MockMuxFlasher,
         };
@@ -172,6 +172,7 @@ impl Registry {
                 Entry::of::<SdMux<SwitchMux>>(&[]),
                 Entry::of::<SdMux<UsbSdMux>>(&[]),
                 Entry::of::<Serial>(&["jumpstarter_driver_pyserial.driver.PySerial"]),
+                Entry::of::<NvDemux>(&["jumpstarter_driver_pyserial.nvdemux.driver.NVDemuxSerial"]),
                 Entry::of::<DiskStorage>(&[]),
                 Entry::of::<FileMux>(&[]),
                 Entry::of::<FileStore>(&["jumpstarter_driver_opendal.driver.Opendal"]),

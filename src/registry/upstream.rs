@@ -44,7 +44,6 @@ const DRIVERS: &[(&str, &str, &str)] = &[
     ("obd", "OBD", "OBDClient"),
     ("pi_pico", "PiPicoFlasher", "PiPicoClient"),
     ("probe_rs", "ProbeRs", "ProbeRsClient"),
-    ("pyserial", "NVDemuxSerial", "PySerialClient"),
     ("qemu", "Qemu", "QemuClient"),
     ("renode", "Renode", "RenodeClient"),
     ("ridesx", "RideSXDriver", "RideSXClient"),
@@ -91,18 +90,12 @@ fn known() -> &'static [Known] {
     KNOWN.get_or_init(|| {
         let full = DRIVERS.iter().map(|(package, driver, client)| {
             let module = format!("jumpstarter_driver_{package}");
-            // NVDemuxSerial is the one driver in a module of its own below its package.
-            let below = if *driver == "NVDemuxSerial" {
-                "nvdemux.driver"
-            } else {
-                "driver"
-            };
             let client = match client.contains('.') {
                 true => (*client).to_owned(),
                 false => format!("{module}.client.{client}"),
             };
             Known {
-                driver: Box::leak(format!("{module}.{below}.{driver}").into_boxed_str()),
+                driver: Box::leak(format!("{module}.driver.{driver}").into_boxed_str()),
                 client: Box::leak(client.into_boxed_str()),
             }
         });

@@ -1,5 +1,6 @@
 //! What will be built: each entry of `export:` with its driver, checked without hardware.
 
+mod beside;
 mod checks;
 
 use std::collections::{BTreeMap, HashMap};
@@ -86,6 +87,7 @@ impl Plan {
         };
         planner.check_refs(&root);
         planner.check_ids(&root);
+        planner.check_beside(&root);
         planner.check_safe_state(config, &root);
         planner.check_interlocks(config, &root);
         planner.report_missing();

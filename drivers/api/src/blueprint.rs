@@ -51,6 +51,12 @@ impl Blueprint {
         self.0.check()
     }
 
+    /// Checks the config beside one of the same exporter that stands before it. Those of other
+    /// drivers have nothing to do with each other.
+    pub fn check_beside(&self, earlier: &Self) -> Result<(), ConfigError> {
+        self.0.check_beside(earlier.0.config())
+    }
+
     /// Short name of the type.
     pub fn type_name(&self) -> &'static str {
         self.0.type_name()
@@ -111,7 +117,9 @@ pub(crate) trait Erased: Send + Sync {
     fn type_name(&self) -> &'static str;
     fn client(&self) -> &str;
     fn category(&self) -> &'static str;
+    fn config(&self) -> &dyn Any;
     fn check(&self) -> Result<(), ConfigError>;
+    fn check_beside(&self, earlier: &dyn Any) -> Result<(), ConfigError>;
     fn labels(&self) -> Vec<(String, String)>;
     fn children(&self) -> Vec<Child>;
     fn methods(&self) -> Vec<(&'static str, MethodKind)>;
@@ -164,8 +172,17 @@ impl<D: Driver> Erased for Typed<D> {
         D::CATEGORY
     }
 
+    fn config(&self) -> &dyn Any {
+        &self.config
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         D::check(&self.config)
+    }
+
+    fn check_beside(&self, earlier: &dyn Any) -> Result<(), ConfigError> {
+        let earlier = earlier.downcast_ref();
+        earlier.map_or(Ok(()), |earlier| D::check_beside(&self.config, earlier))
     }
 
     fn labels(&self) -> Vec<(String, String)> {

@@ -39,6 +39,13 @@ pub trait Driver: Send + Sync + Sized + 'static {
         Ok(())
     }
 
+    /// Checks it beside the config of another instance of the same driver, which stands before it in
+    /// the same exporter. Called before `open`, also by `rigd check`.
+    fn check_beside(config: &Self::Config, earlier: &Self::Config) -> Result<(), ConfigError> {
+        let _ = (config, earlier);
+        Ok(())
+    }
+
     /// Labels for the report beside those of the configuration.
     fn labels(config: &Self::Config) -> Vec<(String, String)> {
         let _ = config;
