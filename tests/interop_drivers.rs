@@ -1,4 +1,35 @@
 //! Each driver behind its released client.
+//!
+//! What upstream's tests of these drivers do with a client, and where it is done here. Storage has its
+//! own cases below; power switches on the network are in `power_network`, the command line in
+//! `interop_cli`.
+//!
+//! | case | test |
+//! |---|---|
+//! | power: on, off, read, of the driver with async methods and of the one without | `instruments::power_on_off_read` |
+//! | power: cycle | `instruments::power_cycle` |
+//! | power: the driver's lines in the client's log | `instruments::power_log_stream` |
+//! | power: what a driver does not have | `instruments::power_without_rescue`, `instruments::power_unknown_stream` |
+//! | serial: bare, a stream that is opened and used as it is | `serial::loop_echo`, `serial::pty` |
+//! | serial: `open_stream`, `open` and their `close` | `serial::open_stream`, `serial::open_and_close` |
+//! | serial: forget_close, a client that leaves without | `serial::forgotten_close` |
+//! | serial: pexpect, by the client and by its adapter | `serial::pexpect`, `serial::pty_pexpect` |
+//! | serial: cps, its time, on a loop and on a device | `serial::cps`, `serial::cps_of_a_device` |
+//! | serial: cps of zero is none | `serial::cps_of_zero_is_no_limit` |
+//! | serial: close without a stream, and with one, which then ends | `serial::close_without_a_stream`, `serial::close_ends_the_stream` |
+//! | serial: DTR and RTS of a device that has none | `serial::lines_of_a_device_without_them` |
+//! | serial: HUPCL | `ports` of the crate `rigd-drivers-serial` |
+//! | serial: pipe and start-console of the command line | `interop_cli::console_pipe`, `…_reads_on_after_the_end_of_input`, `…_to_a_file`, `…_without_output`, `interop_cli::start_console` |
+//! | nvdemux: one program for several, its map, restart, mismatches, locks, end | `nvdemux` of that crate; dying with the daemon: `serial_peers` |
+//! | network: port forwarding over TCP, twice at once | `instruments::tcp`, `instruments::tcp_twice_at_once` |
+//! | network: port forwarding over a unix socket | `instruments::unix` |
+//! | network: UDP | `instruments::udp` |
+//! | network: websocket | `instruments::websocket`, `instruments::websocket_text` |
+//! | network: echo | `instruments::echo`, `instruments::echo_streams_do_not_mix` |
+//! | network: address, of TCP, UDP and websocket, withheld, of kinds without one | `instruments::tcp_address`, `instruments::websocket_address`, `instruments::address_withheld`, `instruments::address_of_a_kind_that_has_none` |
+//! | network: pexpect on a TCP peer | `instruments::tcp_pexpect` |
+//! | network: a peer that is not there | `instruments::a_peer_that_is_not_there` |
+//! | composite: nesting; proxy | `instruments::composite_children`, `instruments::proxy_is_its_target` |
 
 mod support;
 
@@ -24,6 +55,7 @@ mod instruments {
             echo_streams_do_not_mix,
             tcp,
             tcp_twice_at_once,
+            tcp_pexpect,
             tcp_address,
             address_withheld,
             address_of_a_kind_that_has_none,
@@ -50,6 +82,8 @@ mod serial {
             forgotten_close,
             pexpect,
             cps,
+            cps_of_a_device,
+            cps_of_zero_is_no_limit,
             close_without_a_stream,
             pty,
             pty_one_stream_after_the_other,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from jumpstarter.client.core import DriverError, DriverInvalidArgument, DriverMethodNotImplemented
-from jumpstarter_driver_network.adapters import TcpPortforwardAdapter, UnixPortforwardAdapter
+from jumpstarter_driver_network.adapters import PexpectAdapter, TcpPortforwardAdapter, UnixPortforwardAdapter
 from jumpstarter_driver_power.common import PowerReading
 from websockets.sync.server import serve
 
@@ -144,6 +144,13 @@ def test_tcp_twice_at_once(client, port):
                 with socket.create_connection(address, timeout=20) as two:
                     assert through(two, b"two") == b"two"
                     assert through(one, b"one") == b"one"
+
+
+def test_tcp_pexpect(client, port):
+    with peer(socket.create_server(("127.0.0.1", port))):
+        with PexpectAdapter(client=client.tcp) as session:
+            session.sendline("hello")
+            assert session.expect_exact("hello", timeout=20) == 0
 
 
 def test_tcp_address(client, port):

@@ -69,6 +69,21 @@ def test_cps(client):
         assert time.monotonic() - started >= 9 / 20, "nine pauses of a twentieth of a second"
 
 
+def test_cps_of_a_device(client):
+    with client.slow_tty.stream() as stream:
+        started = time.monotonic()
+        stream.send(b"0123456789")
+        assert receive(stream, 10) == b"0123456789"
+        assert time.monotonic() - started >= 9 / 20, "nine pauses of a twentieth of a second"
+
+
+def test_cps_of_zero_is_no_limit(client):
+    with client.unlimited_loop.stream() as stream:
+        data = os.urandom(100_000)
+        stream.send(data)
+        assert receive(stream, len(data)) == data
+
+
 def test_close_without_a_stream(client):
     client.tty.call("close")
     client.loop.call("close")

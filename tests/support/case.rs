@@ -46,10 +46,12 @@ pub(crate) fn run(rig: Rig, case: &str) -> Option<Daemon> {
     };
     let exporter = settings.fill_in(&template);
     prepare(listen, venv, &settings);
-    let _tty = fs::read_to_string(&exporter)
-        .unwrap()
-        .contains("/tty")
-        .then(|| EchoPty::start(venv, settings.path("tty")));
+    let text = fs::read_to_string(&exporter).unwrap();
+    let named = |name: &&str| text.contains(&format!("/{name}\""));
+    let ttys = ["tty", "slow-tty"].into_iter().filter(named);
+    let _ttys: Vec<_> = ttys
+        .map(|name| EchoPty::start(venv, settings.path(name)))
+        .collect();
     let mut daemon = Daemon::start(&exporter, listen, &settings);
 
     let mut command = Command::new(venv.python());
@@ -144,7 +146,7 @@ fn finish(mut command: Command, settings: &Settings, limit: Duration) -> Result<
     }
 }
 
-/// A serial device for the exporter's `tty`, there before the daemon starts.
+/// A serial device for the exporter's `tty` or `slow_tty`, there before the daemon starts.
 struct EchoPty {
     child: Child,
     /// It ends with its standard input.

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use rig::{Open, Reply, SOON, Web, ok};
 use rigd_driver::{Blueprint, DriverError, Health};
-use rigd_drivers_power::{EnergeniePower, HttpPower};
+use rigd_drivers_power::{EnergeniePower, HttpPower, TasmotaHttpPower};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -161,6 +161,27 @@ async fn an_off_ends_the_repetitions_of_an_on() {
     open.call("off").await.unwrap();
     assert!(timeout(SOON, on).await.unwrap().unwrap().is_err());
     assert_eq!(web.asked(), ["GET /on", "GET /off"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_late_but_in_time_is_one() {
+    let late = Duration::from_millis(700);
+    let web = Web::start(vec![Reply::Late(late)]).await;
+    let open = one(&web, json!({})).await;
+    let started = Instant::now();
+    open.call("on").await.unwrap();
+    assert!(started.elapsed() >= late);
+    assert_eq!(web.asked(), ["GET /on"]);
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_no_answer() {
+    let web = Web::start(vec![Reply::Drip, ok(r#"{"POWER":"ON"}"#)]).await;
+    let given = json!({"host": web.host(), "timeout": 0.5, "switching": {"retries": 0}});
+    let open = Open::new::<TasmotaHttpPower>(given).await;
+    let error = open.error("on").await;
+    assert!(matches!(error, DriverError::Timeout(_)), "{error:?}");
+    assert_eq!(open.call("state").await.unwrap()["on"], true);
 }
 
 #[tokio::test]

@@ -95,6 +95,10 @@ pub(crate) enum Reply {
     Text(u16, &'static str, String),
     /// Bytes as they are, then the end of the connection.
     Raw(&'static [u8]),
+    /// 200, after that time.
+    Late(Duration),
+    /// A body without an end, a byte at a time.
+    Drip,
     /// Nothing, until the client leaves.
     Silence,
 }
@@ -209,6 +213,18 @@ async fn serve(
             stream.write_all(text.as_bytes()).await.ok();
         }
         Reply::Raw(bytes) => drop(stream.write_all(bytes).await),
+        Reply::Late(time) => {
+            tokio::time::sleep(time).await;
+            let text = b"HTTP/1.1 200 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(text).await.ok();
+        }
+        Reply::Drip => {
+            let mut next: &[u8] = b"HTTP/1.1 200 X\r\nConnection: close\r\n\r\n";
+            while stream.write_all(next).await.is_ok() {
+                next = b"x";
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
         Reply::Silence => drop(stream.read(&mut [0]).await),
     }
 }
