@@ -1,5 +1,5 @@
-//! A serial port that prints a million lines while one of its readers stalls: memory is bounded,
-//! and neither the other reader nor the device waits.
+//! A serial port that prints as fast as it can, or for long, while readers stall, come and go: memory
+//! is bounded, and neither the other readers nor the device wait.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,9 @@
 
 mod support;
 mod traffic;
+
+#[path = "robust_serial/under_load.rs"]
+mod under_load;
 
 use std::{fs::File, io::Write, time::Duration};
 
