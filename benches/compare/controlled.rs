@@ -23,8 +23,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const CLIENT: &str = "bench";
 
 /// Writes the file of an exporter that belongs to the lab, with the devices that all have.
-pub(crate) fn exporter_file(dir: &Path, lab: &Lab, name: &str) -> Result<(), Failure> {
-    let text = lab.exporter_yaml(name, &export("loop://")?);
+pub(crate) fn exporter_file(dir: &Path, lab: &Lab, name: &str, tty: &str) -> Result<(), Failure> {
+    let text = lab.exporter_yaml(name, &export(tty)?);
     write_exporter(dir, name, &text).map(drop)
 }
 

@@ -55,7 +55,7 @@ impl Side {
     fn start(place: &Place, kind: Kind) -> Result<Self, Failure> {
         let lab = Lab::start();
         let dir = place.fresh_dir(&format!("{NAME}-{kind:?}"))?;
-        exporter_file(&dir, &lab, NAME)?;
+        exporter_file(&dir, &lab, NAME, "loop://")?;
         let process = start(place, kind, &dir, NAME)?;
         wait(&lab, NAME, Available)?;
         Ok(Self {

@@ -4,6 +4,7 @@
 //! cargo bench --bench compare              all of it, some minutes
 //! cargo bench --bench compare -- --quick   few repetitions and small images, to see that it works
 //! cargo bench --bench compare -- --leased  only what passes a controller or a router
+//! cargo bench --bench compare -- --keys    only keystrokes and their echo
 //! ```
 //!
 //! Both sides serve the same exporter file on loopback TCP, with everything they write on tmpfs,
@@ -15,6 +16,7 @@ mod controlled;
 mod echo_server;
 mod echo_tunnel;
 mod frames;
+mod keystrokes;
 mod leases;
 mod life;
 mod markdown;
@@ -38,6 +40,15 @@ use table::{Goal, Table, Unit};
 
 /// What any measurement gives when it cannot be done.
 type Failure = Box<dyn std::error::Error>;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    All,
+    /// What passes a controller or a router.
+    Leased,
+    Keystrokes,
+}
 
 /// How much is done.
 #[derive(Debug, Clone, Copy)]
@@ -106,20 +117,21 @@ fn main() -> ExitCode {
         _ => {}
     }
     let mut effort = FULL;
-    let mut all = true;
+    let mut rows = Rows::All;
     for arg in &args {
         match arg.as_str() {
             "--quick" => effort = QUICK,
-            "--leased" => all = false,
+            "--leased" => rows = Rows::Leased,
+            "--keys" => rows = Rows::Keystrokes,
             // Cargo adds it to every benchmark.
             "--bench" => {}
             other => {
-                eprintln!("unknown argument {other}; there are --quick and --leased");
+                eprintln!("unknown argument {other}; there are --quick, --leased and --keys");
                 return ExitCode::from(2);
             }
         }
     }
-    finish(run(&effort, all))
+    finish(run(&effort, rows))
 }
 
 fn finish(result: Result<(), Failure>) -> ExitCode {
@@ -132,7 +144,7 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn run(effort: &Effort, all: bool) -> Result<(), Failure> {
+fn run(effort: &Effort, rows: Rows) -> Result<(), Failure> {
     // One thread drives everything, so that the exporter under test has the other core.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -140,12 +152,18 @@ fn run(effort: &Effort, all: bool) -> Result<(), Failure> {
     let mut table = Table::default();
     runtime.block_on(async {
         let place = Place::new()?;
-        if all {
+        if rows == Rows::All {
             direct(&place, effort, &mut table).await;
         }
-        memory::registered(&place, effort, &mut table).await;
-        leases::measure(&place, effort, &mut table);
-        tunnels::measure(&place, effort, &mut table).await;
+        if rows != Rows::Leased {
+            keystrokes::direct(&place, effort, &mut table).await;
+        }
+        if rows != Rows::Keystrokes {
+            memory::registered(&place, effort, &mut table).await;
+            leases::measure(&place, effort, &mut table);
+            tunnels::measure(&place, effort, &mut table).await;
+        }
+        keystrokes::tunnel(&place, effort, &mut table).await;
         Ok::<(), Failure>(())
     })?;
     println!("{table}");

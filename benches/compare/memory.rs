@@ -127,7 +127,7 @@ async fn at_rest(place: &Place, kind: Kind, effort: &Effort) -> Result<Memory, F
         .map(|it| format!("idle{it}"))
         .collect();
     for name in &names {
-        controlled::exporter_file(&dir, &lab, name)?;
+        controlled::exporter_file(&dir, &lab, name, "loop://")?;
     }
     let processes = match kind {
         Kind::Rigd => vec![start(place, kind, &dir, "all")?],

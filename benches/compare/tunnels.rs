@@ -88,7 +88,7 @@ struct Side {
 impl Side {
     async fn rigd(place: &Place, lab: &Lab) -> Result<Self, Failure> {
         let dir = place.fresh_dir("tunnel-rigd")?;
-        exporter_file(&dir, lab, "rigd")?;
+        exporter_file(&dir, lab, "rigd", "loop://")?;
         let process = start(place, Kind::Rigd, &dir, "rigd")?;
         wait(lab, "rigd", Available)?;
         let lease = lab.lease("rigd", CLIENT);
