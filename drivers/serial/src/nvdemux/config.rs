@@ -20,7 +20,7 @@ const MAX_POLL: f64 = 60.0;
 
 /// A console of an NVIDIA Tegra board, whose consoles share one USB port. A program of NVIDIA's takes
 /// them apart: it is given a chip and a device, and says on which pseudo-terminal each target is.
-/// Consoles with the same device share one run of it.
+/// Consoles with the same device share one run of it. Unverified on hardware.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NvDemuxConfig {
