@@ -31,19 +31,22 @@ pub(crate) mod emulated;
 
 /// Downloads of 230 MB and a compiler, when the kernel is a new one.
 const PREPARE_LIMIT: Duration = Duration::from_secs(400);
-/// A boot takes 3 to 9 s on an emulated processor, and several times that where others compile.
-const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// A boot takes 3 to 9 s on an emulated processor, 20 with systemd; many times that where others
+/// compile.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
 /// A command, or the start of a daemon, in the guest.
-pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(120);
+/// Megabytes: files that are installed are in it as well.
+const SYSTEMD_MEMORY: &str = "1024";
 /// Seconds that a condition in the guest may take to come true: less than a step.
-const UNTIL: u32 = 45;
+const UNTIL: u32 = 90;
 /// After this the guest ends by itself.
-const GUEST_LIMIT: Duration = Duration::from_secs(600);
+const GUEST_LIMIT: Duration = Duration::from_secs(1800);
 /// Guests of one test binary that run at once, each on a processor; others wait for their turn before
 /// their time begins.
 const AT_ONCE: usize = 2;
 /// Where the daemon listens in the guest.
-const PORT: u16 = 7000;
+pub(crate) const PORT: u16 = 7000;
 /// What `prepare` ends with where a host cannot have a guest.
 const CANNOT: i32 = 3;
 const DONE: &str = "guest-agent: ";
@@ -61,6 +64,10 @@ pub(crate) struct Hardware<'a> {
     pub(crate) hub: Option<&'a str>,
     /// udevd, for links below `/dev/disk` and `/dev/serial`, groups and hotplug.
     pub(crate) udev: bool,
+    /// Of the host's loopback, that lead to the same in the guest.
+    pub(crate) ports: &'a [u16],
+    /// systemd as process 1, with udevd: it starts what the test installs.
+    pub(crate) systemd: bool,
 }
 
 /// A guest that runs until this is dropped.
@@ -109,8 +116,14 @@ impl Guest {
                 command.args([option, value]);
             }
         }
+        for port in hardware.ports {
+            command.args(["--forward", &format!("{port}:{port}")]);
+        }
         if hardware.udev {
             command.arg("--udev");
+        }
+        if hardware.systemd {
+            command.args(["--systemd", "--memory", SYSTEMD_MEMORY]);
         }
         command
             .arg("--usb-dir")
