@@ -115,7 +115,7 @@ impl Registry {
     /// The drivers of this build, by family.
     pub fn native() -> Self {
         use rigd_drivers_composite::Composite;
-        use rigd_drivers_dutlink::DutlinkPower;
+        use rigd_drivers_dutlink::{Dutlink, DutlinkPower, DutlinkStorage};
         use rigd_drivers_gpio::{GpioInput, GpioOutput, GpioRelay};
         use rigd_drivers_network::{
             EchoNetwork, TcpNetwork, UdpNetwork, UnixNetwork, WebsocketNetwork,
@@ -136,7 +136,11 @@ impl Registry {
         Self {
             entries: vec![
                 Entry::of::<Composite>(&["jumpstarter_driver_composite.driver.Composite"]),
+                Entry::of::<Dutlink>(&["jumpstarter_driver_dutlink.driver.Dutlink"]),
                 Entry::of::<DutlinkPower>(&["jumpstarter_driver_dutlink.driver.DutlinkPower"]),
+                Entry::of::<DutlinkStorage>(&[
+                    "jumpstarter_driver_dutlink.driver.DutlinkStorageMux",
+                ]),
                 Entry::of::<GpioInput>(&["jumpstarter_driver_gpiod.driver.DigitalInput"]),
                 Entry::of::<GpioOutput>(&["jumpstarter_driver_gpiod.driver.DigitalOutput"]),
                 Entry::of::<EchoNetwork>(&["jumpstarter_driver_network.driver.EchoNetwork"]),
@@ -245,10 +249,8 @@ mod tests {
         let registry = Registry::native();
         let native = registry.resolve("jumpstarter_driver_pyserial.driver.PySerial");
         assert!(matches!(native, Resolved::Driver(e) if e.type_name == "serial"));
-        let upstream = registry.resolve("jumpstarter_driver_dutlink.driver.Dutlink");
-        assert!(
-            matches!(upstream, Resolved::Upstream { client } if client.ends_with("CompositeClient"))
-        );
+        let upstream = registry.resolve("jumpstarter_driver_vnc.driver.Vnc");
+        assert!(matches!(upstream, Resolved::Upstream { client } if client.ends_with("VNClient")));
         assert!(matches!(registry.resolve("power.moc"), Resolved::Unknown));
         assert!(matches!(
             registry.resolve("jumpstarter_driver_composite.driver.Proxy"),

@@ -23,15 +23,9 @@ const DRIVERS: &[(&str, &str, &str)] = &[
     ("dut_network", "DutNetwork", "DutNetworkClient"),
     (
         "dutlink",
-        "Dutlink",
-        "jumpstarter_driver_composite.client.CompositeClient",
-    ),
-    (
-        "dutlink",
         "DutlinkSerial",
         "jumpstarter_driver_pyserial.client.PySerialClient",
     ),
-    ("dutlink", "DutlinkStorageMux", MUX_FLASHER),
     ("esp32", "Esp32Flasher", "Esp32FlasherClient"),
     ("flashers", "BaseFlasher", "BaseFlasherClient"),
     ("flashers", "RCarS4Flasher", "BaseFlasherClient"),

@@ -18,6 +18,7 @@ const TO_BOARD: u8 = 0x41;
 const FROM_BOARD: u8 = 0xc1;
 const REFRESH: u8 = 0x00;
 const SET_POWER: u8 = 0x01;
+const SET_STORAGE: u8 = 0x02;
 const READ: u8 = 0x04;
 /// Which of the values `READ` gives.
 const POWER_VALUE: u16 = 1;
@@ -30,6 +31,14 @@ pub(crate) enum Supply {
     Off = 0,
     On = 1,
     Rescue = 4,
+}
+
+/// Where the board's mux has the card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Card {
+    Off = 0,
+    Host = 1,
+    Dut = 2,
 }
 
 /// An open board.
@@ -75,6 +84,11 @@ impl Board {
     /// Switches the supply.
     pub(crate) async fn supply(&self, supply: Supply) -> Result<(), DriverError> {
         self.send(SET_POWER, supply as u16).await
+    }
+
+    /// Switches the mux.
+    pub(crate) async fn card(&self, card: Card) -> Result<(), DriverError> {
+        self.send(SET_STORAGE, card as u16).await
     }
 
     /// Measures, and gives the text of the power value: `5.10V 0.30A`.

@@ -130,6 +130,27 @@ fn default_true() -> bool {
 }
 
 impl SerialConfig {
+    /// A console on a device, with everything else as it is when a configuration does not name it.
+    pub fn on_device(device: DeviceMatch, baudrate: u32) -> Self {
+        Self {
+            url: None,
+            device: Some(device),
+            baudrate,
+            data_bits: default_data_bits(),
+            parity: Parity::default(),
+            stop_bits: default_stop_bits(),
+            flow_control: FlowControl::default(),
+            dtr: true,
+            rts: true,
+            check_present: true,
+            cps: None,
+            disable_hupcl: false,
+            history: 0,
+            hold: Hold::default(),
+            capture: None,
+        }
+    }
+
     /// What can be found wrong without hardware.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.address()?;
