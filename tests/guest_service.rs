@@ -335,7 +335,10 @@ fn a_lease_runs_its_hook(guest: &mut Guest, venv: &Venv) {
     let mut shell = Python::start_at(venv, home.path(), "jmp", &args, &[]);
     // Python takes its time until it has loaded `j`.
     let end = Instant::now() + HOOK_LIMIT;
-    while guest.run("guest-gpio wait relay1 1 20 2>&1 || :") != "" {
+    while !guest
+        .run("guest-gpio wait relay1 1 20 2>&1 || :")
+        .is_empty()
+    {
         assert!(Instant::now() < end, "{}", shell.output.text());
     }
     let said = shell.succeeded();

@@ -71,8 +71,6 @@ const DRIVERS: &[(&str, &str, &str)] = &[
     ("xcp", "Xcp", "XcpClient"),
 ];
 
-const MUX_FLASHER: &str = "jumpstarter_driver_opendal.client.StorageMuxFlasherClient";
-
 struct Known {
     driver: &'static str,
     client: &'static str,

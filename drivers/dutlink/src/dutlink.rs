@@ -138,9 +138,9 @@ fn storage(config: &DutlinkConfig) -> Option<DutlinkStorageConfig> {
         usb: config.usb.clone(),
         timeout_s: config.timeout_s,
         storage_device: config.storage_device.clone()?,
-        storage_timeout: config.storage_timeout.clone(),
-        storage_leeway: config.storage_leeway.clone(),
-        storage_fsync_timeout: config.storage_fsync_timeout.clone(),
+        storage_timeout: config.storage_timeout,
+        storage_leeway: config.storage_leeway,
+        storage_fsync_timeout: config.storage_fsync_timeout,
         flash: config.flash.clone(),
     })
 }

@@ -159,7 +159,9 @@ async fn both_halves_of_a_usb_3_socket_are_switched() {
     for port in ["5-2.1", "6-2.4"] {
         let open =
             Open::new::<TestPort>(json!({"port": port, "switching": {"minOffTime": 0}})).await;
-        (two.take(), three.take());
+        for half in [&two, &three] {
+            half.take();
+        }
         open.call("off").await.unwrap();
         assert_eq!(asked(&two), [("claim", 1), ("off", 1), ("status", 1)]);
         assert_eq!(asked(&three), [("claim", 4), ("off", 4), ("status", 4)]);

@@ -206,7 +206,7 @@ async fn a_file_without_permission_names_the_rule() {
         // Of this thread alone, and of those that it starts.
         set_thread_res_uid(root, nobody, root).unwrap();
     } else {
-        std::fs::set_permissions(place.node(), Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(place.node(), Permissions::from_mode(0o000)).unwrap();
     }
     let error = UsbDevice::open(&place).await.unwrap_err();
     if geteuid() == nobody {

@@ -65,7 +65,8 @@ async fn exporter(mut queue: mpsc::Receiver<Ask>, holder: Holder) {
                     call.reply.send(Ok(item)).await.ok();
                 }
             }
-            Ask::Retire { .. } => {}
+            // A console needs a tree of instances: `tests/console.rs` opens real ones.
+            Ask::Retire { .. } | Ask::Console(_) => {}
             Ask::RunHook(_, news) if leased => {
                 let status = Status::failed_precondition("leased by ann");
                 news.send(HookNews::Refused(status)).await.ok();

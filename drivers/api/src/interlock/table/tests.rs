@@ -16,8 +16,11 @@ struct Board {
     now: Duration,
 }
 
+/// Name, denied methods, and the states that lift the rule.
+type Written<'a> = (&'a str, &'a [&'a str], &'a [(Slot, &'a str)]);
+
 impl Board {
-    fn new(rules: &[(&str, &[&str], &[(Slot, &str)])]) -> Self {
+    fn new(rules: &[Written<'_>]) -> Self {
         let rules = rules.iter().map(|(name, deny, unless)| Rule {
             name: (*name).into(),
             deny: deny.iter().map(|method| denied(method)).collect(),
