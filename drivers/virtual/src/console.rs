@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rigd_driver::{
-    ByteSink, ByteStream, Call, Driver, DriverError, Interface, Mode, OpenCx, OpenError,
-    async_trait,
+    ByteRing, ByteSink, ByteStream, Call, ConsoleTap, Driver, DriverError, Interface, Mode, OpenCx,
+    OpenError, async_trait,
 };
 
 use crate::{Board, PartConfig, rig::Rig};
@@ -68,6 +68,21 @@ impl ByteSink for Typist {
     }
 }
 
+/// The console as a person on the lab host has it.
+struct Tap(Arc<Rig>);
+
+#[async_trait]
+impl ConsoleTap for Tap {
+    fn record(&self) -> &ByteRing {
+        self.0.console.record()
+    }
+
+    async fn send(&self, frame: Bytes) -> Result<(), DriverError> {
+        self.0.type_in(&frame).await;
+        Ok(())
+    }
+}
+
 impl Driver for BoardConsole {
     const TYPE: &'static str = "virtual.board.console";
     const CLIENT: &'static str = "jumpstarter_driver_pyserial.client.PySerialClient";
@@ -105,6 +120,10 @@ impl Driver for BoardConsole {
     async fn lease_end(&self) -> Result<(), DriverError> {
         self.rig.console.end_all(None);
         Ok(())
+    }
+
+    fn console(&self) -> Option<Arc<dyn ConsoleTap>> {
+        Some(Arc::new(Tap(self.rig.clone())))
     }
 
     async fn close(&self) {

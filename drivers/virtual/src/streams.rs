@@ -66,6 +66,11 @@ impl Streams {
         self.printed.push(bytes);
     }
 
+    /// What the board has printed, for who may see more than one lease of it.
+    pub(crate) fn record(&self) -> &ByteRing {
+        &self.printed
+    }
+
     /// A new reader, of what is printed from now on.
     pub(crate) fn reader(self: &Arc<Self>) -> Result<Reader, DriverError> {
         let mut state = self.state();
