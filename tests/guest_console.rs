@@ -50,16 +50,23 @@ async fn consoles() {
 }
 
 fn the_line_is_set_as_configured(console: &Usb, gentle: &Usb) {
-    assert_eq!(last(console, "baud", "rate"), json!(115_200));
+    set_to(console, 115_200);
     assert_eq!(format(console), (json!(8), json!("N"), json!(1)));
     // The kernel raises both when it opens the port, and nobody moves them.
     assert_eq!(console.values("dtr", "on"), [true]);
     assert_eq!(console.values("rts", "on"), [true]);
-    assert_eq!(last(gentle, "baud", "rate"), json!(9600));
+    set_to(gentle, 9600);
     assert_eq!(format(gentle), (json!(7), json!("E"), json!(2)));
     // The one pulse at the start of the daemon.
     assert_eq!(gentle.values("dtr", "on"), [true, false]);
     assert_eq!(gentle.values("rts", "on"), [true, false]);
+}
+
+/// The chip divides 3 MHz in eighths, so what it sets is near what it is told.
+#[track_caller]
+fn set_to(console: &Usb, baudrate: u64) {
+    let rate = last(console, "baud", "rate").as_u64().unwrap();
+    assert!(rate.abs_diff(baudrate) * 100 <= baudrate, "{rate}");
 }
 
 async fn data_goes_both_ways(exporter: &Exporter, console: &Usb) {
@@ -74,7 +81,7 @@ async fn data_goes_both_ways(exporter: &Exporter, console: &Usb) {
 
 async fn a_lease_sets_it_otherwise(exporter: &Exporter, console: &Usb) {
     call(exporter, "set_baudrate", json!(1_500_000)).await;
-    assert_eq!(last(console, "baud", "rate"), json!(1_500_000));
+    set_to(console, 1_500_000);
     call(exporter, "set_format", json!("7E2")).await;
     assert_eq!(format(console), (json!(7), json!("E"), json!(2)));
     call(exporter, "set_flow_control", json!("rtscts")).await;
@@ -101,7 +108,7 @@ async fn what_the_adapter_refuses_changes_nothing(exporter: &Exporter, console: 
     let refused = device.call("set_format", vec![json!("6N1")]).await;
     let error = refused.unwrap_err().to_string();
     assert!(error.contains(" does not do 6 data bits"), "{error}");
-    assert_eq!(last(console, "baud", "rate"), json!(115_200));
+    set_to(console, 115_200);
     assert_eq!(format(console), (json!(8), json!("N"), json!(1)));
     let settings = device.call("get_settings", vec![]).await.unwrap();
     assert_eq!(settings["baudrate"], 115_200);
@@ -155,7 +162,7 @@ async fn a_pulled_adapter_is_a_gap(exporter: &Exporter, console: &Usb) {
         "{back}"
     );
     // The session's own speed.
-    assert_eq!(last(console, "baud", "rate"), json!(57_600));
+    set_to(console, 57_600);
     let mut board = console.board();
     stream.send(Bytes::from_static(b"help\n")).await.unwrap();
     assert_eq!(heard(&mut board, 5), b"help\n");
