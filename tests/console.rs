@@ -205,10 +205,7 @@ fn what_was_said_is_shown_and_what_is_said_goes_on() {
         assert!(["U-Boot 2026.10", "login: "].contains(&text), "{said}");
     }
     let watching = rig.watch(&["console", "rig"], Stdio::null());
-    let follower = rig.watch(
-        &["console", "rig", "--history", "--follow"],
-        Stdio::null(),
-    );
+    let follower = rig.watch(&["console", "rig", "--history", "--follow"], Stdio::null());
     // Whoever comes while it is printed gets it or not; so it is printed until it is seen.
     rig.until("a line on the screen", || {
         (&rig.board).write_all(b"root\r\n").unwrap();
