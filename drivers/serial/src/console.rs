@@ -178,7 +178,12 @@ impl Console {
     /// Unavailable: it cannot be had.
     pub(crate) async fn port(&self) -> Result<Arc<Port>, DriverError> {
         let mut presence = self.presence.subscribe();
-        let decided = presence.wait_for(|presence| !matches!(presence, Presence::Lent));
+        let decided = presence.wait_for(|presence| match presence {
+            Presence::Lent => false,
+            // One that is being let go is no port any more; the keeper says so next.
+            Presence::Open(port) => !port.is_closed(),
+            Presence::Away(_) => true,
+        });
         match timeout(TAKE_LIMIT, decided).await {
             Ok(Ok(decided)) => match &*decided {
                 Presence::Open(port) => Ok(port.clone()),

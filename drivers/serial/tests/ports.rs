@@ -121,11 +121,8 @@ async fn a_terminal_server_is_a_port_too() {
 fn configs_that_cannot_be_right_are_found_without_hardware() {
     let check = |value| Serial::check(&config(value)).map_err(|e| format!("{}: {e}", e.key));
     assert_eq!(check(json!({"url": "/dev/ttyUSB0"})), Ok(()));
-    let text = check(json!({"url": "rfc2217://h:1"})).unwrap_err();
-    assert!(
-        text.starts_with("url: rfc2217:// does not work yet; a device path"),
-        "{text}"
-    );
+    let text = check(json!({"url": "tcp://h:1"})).unwrap_err();
+    assert!(text.starts_with("url: tcp:// is not known"), "{text}");
     let text = check(json!({"url": "loop://", "baudrate": 0})).unwrap_err();
     assert!(text.starts_with("baudrate: "), "{text}");
     for (key, value) in [
