@@ -18,7 +18,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use rig::{Guest, Hardware, STEP_LIMIT, emulated::Usb};
 use rigd_client::{Code, Compression, Exporter};
 use serde_json::{Value, json};
