@@ -69,7 +69,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens `path` exclusively. Blocks, for [`LOCK`] when somebody else has it.
+    /// Opens `path` exclusively. Blocks, for a moment when somebody else has it.
     ///
     /// # Errors
     /// FAILED_PRECONDITION where somebody else uses it (the text says who, where the kernel tells) or
