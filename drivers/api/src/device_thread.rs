@@ -63,13 +63,10 @@ impl DeviceThread {
             });
             // The turn ends before the caller hears of it, so a following call finds it free.
             drop(call);
-            if let Err(Err(error)) = tx.send(outcome) {
-                // The caller went away, so this is the only place that hears of it.
-                span.in_scope(|| tracing::error!(%error, "Work that nobody waits for failed."));
-            }
+            tx.send(Reply::new(outcome, span)).ok();
         });
         self.submit(job)?;
-        rx.await.unwrap_or_else(|_| Err(panicked()))
+        rx.await.map_or_else(|_| Err(panicked()), Reply::take)
     }
 
     /// As [`run`](Self::run) for opening the device, when there is no lease and so no key.
@@ -113,6 +110,33 @@ impl DeviceThread {
             }
             TrySendError::Disconnected(_) => panicked(),
         })
+    }
+}
+
+/// How a job ended, on its way to the caller. One that is dropped on the way, since the caller went
+/// away before or after it was sent, tells the log of an error that nobody else hears of.
+struct Reply<T> {
+    outcome: Option<Result<T, DriverError>>,
+    span: tracing::Span,
+}
+
+impl<T> Reply<T> {
+    fn new(outcome: Result<T, DriverError>, span: tracing::Span) -> Self {
+        let outcome = Some(outcome);
+        Self { outcome, span }
+    }
+
+    fn take(mut self) -> Result<T, DriverError> {
+        self.outcome.take().unwrap_or_else(|| Err(panicked()))
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = &self.outcome {
+            let _in = self.span.enter();
+            tracing::error!(%error, "Work that nobody waits for failed.");
+        }
     }
 }
 
