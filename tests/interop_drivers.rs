@@ -29,6 +29,9 @@
 //! | network: address, of TCP, UDP and websocket, withheld, of kinds without one | `instruments::tcp_address`, `instruments::websocket_address`, `instruments::address_withheld`, `instruments::address_of_a_kind_that_has_none` |
 //! | network: pexpect on a TCP peer | `instruments::tcp_pexpect` |
 //! | network: a peer that is not there | `instruments::a_peer_that_is_not_there` |
+//! | noyito: frames of each channel, of all of them, cycle | `relay::relay_on_and_off`, `relay::relay_all_channels_one_after_the_other`, `relay::relay_cycle` |
+//! | noyito: status, also of the command line, and no read | `relay::relay_status`, `relay::relay_status_of_the_command_line`, `relay::relay_reads_nothing` |
+//! | noyito: garbage, silence, wrong channels; HID | `noyito_serial` and `relay_boards` of the crate `rigd-drivers-relays`, `guest_relays` |
 //! | composite: nesting; proxy | `instruments::composite_children`, `instruments::proxy_is_its_target` |
 
 mod support;
@@ -65,6 +68,23 @@ mod instruments {
             websocket,
             websocket_text,
             a_peer_that_is_not_there,
+        ]
+    );
+}
+
+mod relay {
+    use super::*;
+
+    cases!(
+        all_cases_are_listed: Rig::Exporter("relay", Listen::Unix),
+        "test_relay.py",
+        [
+            relay_on_and_off,
+            relay_all_channels_one_after_the_other,
+            relay_cycle,
+            relay_status,
+            relay_status_of_the_command_line,
+            relay_reads_nothing,
         ]
     );
 }

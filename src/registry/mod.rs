@@ -115,7 +115,7 @@ impl Registry {
     /// The drivers of this build, by family.
     pub fn native() -> Self {
         use rigd_drivers_composite::Composite;
-        use rigd_drivers_dutlink::{Dutlink, DutlinkPower, DutlinkStorage};
+        use rigd_drivers_dutlink::{Dutlink, DutlinkConsole, DutlinkPower, DutlinkStorage};
         use rigd_drivers_gpio::{GpioInput, GpioOutput, GpioRelay};
         use rigd_drivers_network::{
             EchoNetwork, TcpNetwork, UdpNetwork, UnixNetwork, WebsocketNetwork,
@@ -137,6 +137,7 @@ impl Registry {
             entries: vec![
                 Entry::of::<Composite>(&["jumpstarter_driver_composite.driver.Composite"]),
                 Entry::of::<Dutlink>(&["jumpstarter_driver_dutlink.driver.Dutlink"]),
+                Entry::of::<DutlinkConsole>(&["jumpstarter_driver_dutlink.driver.DutlinkSerial"]),
                 Entry::of::<DutlinkPower>(&["jumpstarter_driver_dutlink.driver.DutlinkPower"]),
                 Entry::of::<DutlinkStorage>(&[
                     "jumpstarter_driver_dutlink.driver.DutlinkStorageMux",

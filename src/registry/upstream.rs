@@ -21,11 +21,6 @@ const DRIVERS: &[(&str, &str, &str)] = &[
     ("cuttlefish", "Cuttlefish", "CuttlefishClient"),
     ("doip", "DoIP", "DoIPDriverClient"),
     ("dut_network", "DutNetwork", "DutNetworkClient"),
-    (
-        "dutlink",
-        "DutlinkSerial",
-        "jumpstarter_driver_pyserial.client.PySerialClient",
-    ),
     ("esp32", "Esp32Flasher", "Esp32FlasherClient"),
     ("flashers", "BaseFlasher", "BaseFlasherClient"),
     ("flashers", "RCarS4Flasher", "BaseFlasherClient"),

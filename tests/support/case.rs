@@ -23,6 +23,13 @@ const CASE_LIMIT: Duration = Duration::from_secs(150);
 const HELPER_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
+/// What stands for a device of the exporter: its name there, and the program that plays it.
+const DEVICES: &[(&str, &str)] = &[
+    ("tty", "echo_pty.py"),
+    ("slow-tty", "echo_pty.py"),
+    ("relay", "noyito_board.py"),
+];
+
 /// What a case is run against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rig {
@@ -47,10 +54,11 @@ pub(crate) fn run(rig: Rig, case: &str) -> Option<Daemon> {
     let exporter = settings.fill_in(&template);
     prepare(listen, venv, &settings);
     let text = fs::read_to_string(&exporter).unwrap();
-    let named = |name: &&str| text.contains(&format!("/{name}\""));
-    let ttys = ["tty", "slow-tty"].into_iter().filter(named);
-    let _ttys: Vec<_> = ttys
-        .map(|name| EchoPty::start(venv, settings.path(name)))
+    let named = |(name, _): &&(&str, &str)| text.contains(&format!("/{name}\""));
+    let _devices: Vec<_> = DEVICES
+        .iter()
+        .filter(named)
+        .map(|(name, program)| PtyDevice::start(venv, program, settings.path(name)))
         .collect();
     let mut daemon = Daemon::start(&exporter, listen, &settings);
 
@@ -146,17 +154,17 @@ fn finish(mut command: Command, settings: &Settings, limit: Duration) -> Result<
     }
 }
 
-/// A serial device for the exporter's `tty` or `slow_tty`, there before the daemon starts.
-struct EchoPty {
+/// A serial device on a pseudo terminal, there before the daemon starts.
+struct PtyDevice {
     child: Child,
     /// It ends with its standard input.
     _stdin: ChildStdin,
 }
 
-impl EchoPty {
-    fn start(venv: &Venv, link: PathBuf) -> Self {
+impl PtyDevice {
+    fn start(venv: &Venv, program: &str, link: PathBuf) -> Self {
         let mut child = Command::new(venv.python())
-            .arg(python_file("echo_pty.py"))
+            .arg(python_file(program))
             .arg(&link)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
@@ -167,11 +175,7 @@ impl EchoPty {
         stdin.flush().unwrap();
         let end = Instant::now() + HELPER_LIMIT;
         while !link.exists() {
-            assert!(
-                Instant::now() < end,
-                "echo_pty.py made no {}",
-                link.display()
-            );
+            assert!(Instant::now() < end, "{program} made no {}", link.display());
             std::thread::sleep(POLL);
         }
         Self {
@@ -181,7 +185,7 @@ impl EchoPty {
     }
 }
 
-impl Drop for EchoPty {
+impl Drop for PtyDevice {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();

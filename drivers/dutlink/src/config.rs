@@ -123,11 +123,11 @@ pub struct DutlinkPowerConfig {
     pub switching: Switching,
 }
 
-fn twenty() -> f64 {
+pub(crate) fn twenty() -> f64 {
     20.0
 }
 
-fn baudrate() -> u32 {
+pub(crate) fn baudrate() -> u32 {
     115_200
 }
 

@@ -16,6 +16,7 @@ use crate::{
     DutlinkConfig, DutlinkPower, DutlinkPowerConfig, DutlinkStorageConfig,
     board::{Board, Supply, wanted},
     config::{check, limit},
+    console::on_board,
     storage::DutlinkStorage,
 };
 
@@ -113,14 +114,10 @@ impl<B> Dutlink<B> {
 
 /// The console: the serial port of the same device, or the other one.
 fn console(config: &DutlinkConfig) -> SerialConfig {
-    let device = match &config.alternate_console {
-        Some(path) => DeviceMatch::path(path),
-        None => DeviceMatch {
-            usb: wanted(config.serial.as_ref(), &config.usb),
-            ..DeviceMatch::default()
-        },
-    };
-    SerialConfig::on_device(device, config.baudrate)
+    match &config.alternate_console {
+        Some(path) => SerialConfig::on_device(DeviceMatch::path(path), config.baudrate),
+        None => on_board(config.serial.as_ref(), &config.usb, config.baudrate),
+    }
 }
 
 fn power(config: &DutlinkConfig) -> DutlinkPowerConfig {

@@ -7,17 +7,19 @@
 //!            └─ console  serial           the same device's serial port
 //! ```
 //!
-//! Power and storage stand alone as well. All of them find the board by themselves and share its one
+//! Each part stands alone as well. All of them find the board by themselves and share its one
 //! handle.
 
 mod board;
 mod config;
+mod console;
 mod dutlink;
 mod power;
 mod reading;
 mod storage;
 
 pub use config::{DutlinkConfig, DutlinkPowerConfig, DutlinkStorageConfig};
+pub use console::{DutlinkConsole, DutlinkConsoleConfig};
 pub use dutlink::Dutlink;
 pub use power::{DutlinkPower, DutlinkPowerOutlet};
 pub use storage::{DutlinkMux, DutlinkStorage};

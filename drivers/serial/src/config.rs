@@ -31,7 +31,7 @@ use crate::{
 ///
 /// Wiring: ground, the adapter's RXD to the board's TXD and its TXD to the board's RXD, at the
 /// board's level (3.3 V for most, never RS-232 to a pin header). Leave its supply pin open.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SerialConfig {
     /// Path of a tty or pty (best one of `/dev/serial/by-id`), `rfc2217://HOST:PORT` for a terminal

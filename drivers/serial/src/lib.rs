@@ -32,5 +32,5 @@ pub use capture::CaptureConfig;
 pub use config::{Hold, SerialConfig};
 pub use lines::StampedLines;
 pub use nvdemux::{NvDemux, NvDemuxConfig};
-pub use serial::Serial;
+pub use serial::{PortConfig, Serial, SerialOn};
 pub use settings::{FlowControl, Parity};

@@ -1,6 +1,8 @@
 //! The driver `serial`: a console that clients of `PySerialClient` use.
 
 use std::{
+    borrow::Cow,
+    marker::PhantomData,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,6 +11,8 @@ use rigd_driver::{
     ByteStream, Call, ConfigError, ConsoleTap, Driver, DriverError, Interface, Mode, OpenCx,
     OpenError, echo_stream,
 };
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info};
@@ -29,17 +33,43 @@ const BREAK: Duration = Duration::from_millis(250);
 /// The longest break. Longer ones are a line that is held down, and hold up every other call.
 const MAX_BREAK: Duration = Duration::from_secs(5);
 
+/// What a configuration says of a console: the one of `serial`, or of a driver whose port is part of
+/// a larger device.
+pub trait PortConfig: DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// Short name of the driver for `type:`.
+    const TYPE: &'static str;
+
+    /// The console and its port.
+    ///
+    /// # Errors
+    /// What can be found wrong without hardware, by the keys of this configuration.
+    fn console(&self) -> Result<Cow<'_, SerialConfig>, ConfigError>;
+}
+
+impl PortConfig for SerialConfig {
+    const TYPE: &'static str = "serial";
+
+    fn console(&self) -> Result<Cow<'_, SerialConfig>, ConfigError> {
+        self.check()?;
+        Ok(Cow::Borrowed(self))
+    }
+}
+
+/// A serial console of the driver `serial`.
+pub type Serial = SerialOn<SerialConfig>;
+
 /// A serial console.
 ///
 /// The port is open as long as the instance is. Each stream `connect` reads what arrives from its
 /// opening on and may write; `close` ends streams and leaves the port alone.
 #[derive(Debug)]
-pub struct Serial {
+pub struct SerialOn<C> {
     /// `Connecting to …`, as clients know it from logs.
     connecting: String,
     pace: Pace,
     configured: Settings,
     device: Device,
+    config: PhantomData<fn() -> C>,
 }
 
 #[derive(Debug)]
@@ -54,11 +84,11 @@ enum Device {
     },
 }
 
-impl Driver for Serial {
-    const TYPE: &'static str = "serial";
+impl<C: PortConfig> Driver for SerialOn<C> {
+    const TYPE: &'static str = C::TYPE;
     const CLIENT: &'static str = "jumpstarter_driver_pyserial.client.PySerialClient";
     const CATEGORY: &'static str = "serial";
-    type Config = SerialConfig;
+    type Config = C;
 
     fn interface() -> Interface<Self> {
         Interface::new()
@@ -73,12 +103,13 @@ impl Driver for Serial {
             .call("get_settings", Mode::Shared, Self::get_settings)
     }
 
-    fn check(config: &SerialConfig) -> Result<(), ConfigError> {
-        config.check()
+    fn check(config: &C) -> Result<(), ConfigError> {
+        config.console().map(drop)
     }
 
-    async fn open(config: &SerialConfig, cx: &OpenCx) -> Result<Self, OpenError> {
+    async fn open(config: &C, cx: &OpenCx) -> Result<Self, OpenError> {
         let faulty = |error: ConfigError| OpenError::Faulty(error.to_string());
+        let config = config.console().map_err(faulty)?;
         let source = config.source(cx.tasks()).map_err(faulty)?;
         let settings = config.settings().map_err(faulty)?;
         let pace = Pace::new(config.cps).map_err(OpenError::Faulty)?;
@@ -127,6 +158,7 @@ impl Driver for Serial {
             pace,
             configured: settings,
             device,
+            config: PhantomData,
         })
     }
 
@@ -195,7 +227,7 @@ pub(crate) fn capture(
     started.map(Some).map_err(cannot)
 }
 
-impl Serial {
+impl<C> SerialOn<C> {
     async fn connect(self: Arc<Self>, call: Call) -> Result<ByteStream, DriverError> {
         info!("{}", self.connecting);
         match &self.device {
@@ -244,8 +276,8 @@ impl Serial {
         self.set(|settings| settings.baudrate = baudrate).await
     }
 
-    async fn set_format(self: Arc<Self>, _: Call, format: String) -> Result<(), DriverError> {
-        let format = Format::parse(&format).map_err(DriverError::InvalidArgument)?;
+    async fn set_format(self: Arc<Self>, _: Call, format: Value) -> Result<(), DriverError> {
+        let format = Format::from_json(&format).map_err(DriverError::InvalidArgument)?;
         self.set(|settings| settings.format = format).await
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Parity bit of a character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
@@ -90,6 +91,25 @@ impl Format {
         };
         Self::new(data, parity, stop)
     }
+
+    /// From a value of JSON, in which `7E1` without quotes is the number 70.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub(crate) fn from_json(value: &Value) -> Result<Self, String> {
+        let as_number = |format: &Self| {
+            let number = f64::from(format.data_bits) * 10_f64.powi(i32::from(format.stop_bits));
+            value.as_f64() == Some(number)
+        };
+        match value {
+            Value::String(text) => Self::parse(text),
+            value => (5..=8)
+                .flat_map(|data| [1, 2].map(|stop| Self::new(data, Parity::Even, stop)))
+                .flatten()
+                .find(as_number)
+                .map_or_else(|| Self::parse(&value.to_string()), Ok),
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -140,6 +160,8 @@ impl fmt::Display for Settings {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -151,6 +173,22 @@ mod tests {
             Format::parse("7e2").map(|f| f.to_string()),
             Ok("7E2".into())
         );
+    }
+
+    #[test]
+    fn a_format_that_json_takes_for_a_number_is_one() {
+        for data in 5..=8 {
+            for stop in 1..=2 {
+                let text = format!("{data}E{stop}");
+                let number = serde_json::from_str(&text).unwrap();
+                let format = Format::from_json(&number).map(|format| format.to_string());
+                assert_eq!(format, Ok(text));
+            }
+        }
+        for value in [json!(8), json!(7.5), json!(90), json!(null), json!("8X1")] {
+            let error = Format::from_json(&value).unwrap_err();
+            assert!(error.contains("e.g. \"8N1\""), "{error}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::{
 use rigd_device::{Class, DeviceMatch, Events, Uevents};
 use rigd_driver::{DriverError, OpenError, async_trait};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec},
     io::Errno,
     termios::{QueueSelector, tcflush},
 };
@@ -171,13 +172,18 @@ impl Wire for Tty {
         let mut total = 0;
         loop {
             let mut guard = self.fd.readable().await?;
-            // What the kernel had said before the read below.
-            let hung_up = guard.ready().is_read_closed();
             loop {
-                match rustix::io::read(self.fd.get_ref(), &mut buffer[total..]) {
-                    Ok(0) if total > 0 || hung_up => return Ok(total),
-                    // No end: another process may have set the tty to answer an empty line so.
-                    Ok(0) | Err(Errno::AGAIN) => {
+                let read = match rustix::io::read(self.fd.get_ref(), &mut buffer[total..]) {
+                    Ok(0) if total > 0 => return Ok(total),
+                    Ok(0) => match after_nothing(self.fd.get_ref())? {
+                        After::End => return Ok(0),
+                        After::More => continue,
+                        After::Later => Err(Errno::AGAIN),
+                    },
+                    read => read,
+                };
+                match read {
+                    Err(Errno::AGAIN) => {
                         guard.clear_ready();
                         if total > 0 {
                             return Ok(total);
@@ -224,6 +230,30 @@ impl Wire for Tty {
         // Ends with an error when the descriptor is closed: nobody ever sends.
         timeout(CLOSE_LIMIT, closed).await.ok();
     }
+}
+
+/// What comes after a read that gave nothing.
+enum After {
+    /// The tty has hung up.
+    End,
+    /// Bytes, or another read that gives nothing: another process may have set the tty to answer an
+    /// empty line so, and the kernel does not tell of the line behind it again.
+    More,
+    /// Nothing for now: the tty may be set to answer so instead of with EAGAIN.
+    Later,
+}
+
+fn after_nothing(fd: &Descriptor) -> io::Result<After> {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&Timespec::default()))?;
+    let now = fds[0].revents();
+    Ok(if now.intersects(PollFlags::HUP | PollFlags::ERR) {
+        After::End
+    } else if now.contains(PollFlags::IN) {
+        After::More
+    } else {
+        After::Later
+    })
 }
 
 /// The descriptor, closed on a thread of its own.

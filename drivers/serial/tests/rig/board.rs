@@ -7,7 +7,7 @@ use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
 use rustix::{
     io::Errno,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{Termios, tcgetattr},
+    termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -64,6 +64,13 @@ impl Board {
     /// How the console's side is set.
     pub(crate) fn line(&self) -> Termios {
         tcgetattr(self.master.get_ref()).unwrap()
+    }
+
+    /// Has the console's side read lines, as a terminal does, or bytes as they come.
+    pub(crate) fn set_lines(&self, lines: bool) {
+        let mut line = self.line();
+        line.local_modes.set(LocalModes::ICANON, lines);
+        tcsetattr(self.master.get_ref(), OptionalActions::Now, &line).unwrap();
     }
 
     /// Whether there is nothing to read now.
