@@ -5,6 +5,7 @@
 //! cargo bench --bench compare -- --quick   few repetitions and small images, to see that it works
 //! cargo bench --bench compare -- --leased  only what passes a controller or a router
 //! cargo bench --bench compare -- --keys    only keystrokes and their echo
+//! cargo bench --bench compare -- --flash   images onto a card, a quarter of an hour; not among the others
 //! ```
 //!
 //! Both sides serve the same exporter file on loopback TCP, with everything they write on tmpfs,
@@ -15,6 +16,7 @@ mod calls;
 mod controlled;
 mod echo_server;
 mod echo_tunnel;
+mod flash;
 mod frames;
 mod keystrokes;
 mod leases;
@@ -48,6 +50,7 @@ enum Rows {
     /// What passes a controller or a router.
     Leased,
     Keystrokes,
+    Flash,
 }
 
 /// How much is done.
@@ -123,10 +126,13 @@ fn main() -> ExitCode {
             "--quick" => effort = QUICK,
             "--leased" => rows = Rows::Leased,
             "--keys" => rows = Rows::Keystrokes,
+            "--flash" => rows = Rows::Flash,
             // Cargo adds it to every benchmark.
             "--bench" => {}
             other => {
-                eprintln!("unknown argument {other}; there are --quick, --leased and --keys");
+                eprintln!(
+                    "unknown argument {other}; there are --quick, --leased, --keys and --flash"
+                );
                 return ExitCode::from(2);
             }
         }
@@ -152,6 +158,10 @@ fn run(effort: &Effort, rows: Rows) -> Result<(), Failure> {
     let mut table = Table::default();
     runtime.block_on(async {
         let place = Place::new()?;
+        if rows == Rows::Flash {
+            flash::measure(&place, effort, &mut table).await;
+            return Ok(());
+        }
         if rows == Rows::All {
             direct(&place, effort, &mut table).await;
         }

@@ -143,6 +143,12 @@ impl Peer {
                 let venv = place.venv.ok_or("there is no suitable Python")?;
                 let mut command = command(venv.bin("jmp"), dir);
                 command.arg("run").arg("--exporter-config").arg(file);
+                // With drivers of this benchmark beside those of the packages.
+                command.env(
+                    "PYTHONPATH",
+                    concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare"),
+                );
+                command.env("PYTHONDONTWRITEBYTECODE", "1");
                 command
             }
         };

@@ -108,7 +108,7 @@ fn synced_exporter(card: &Path) -> String {
          metadata: {{namespace: default, name: synced}}\n\
          export:\n\
          \x20 power: {{type: power.mock}}\n\
-         \x20 storage: {{type: storage.file, config: {{path: \"{}\"}}}}\n",
+         \x20 storage: {{type: storage.file, config: {{path: \"{}\", flash: {{verify: none}}}}}}\n",
         card.display()
     )
 }

@@ -11,6 +11,7 @@
 //! a read refuses every other call until it is over, so nothing switches under it.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -56,11 +57,13 @@ impl<M: Mux> Driver for SdMux<M> {
             .call("dut", Mode::Exclusive, Self::dut)
             .call("off", Mode::Exclusive, Self::off)
             .call("write", Mode::Transfer, Self::write)
+            .call("write_file", Mode::Transfer, Self::write_file)
             .call("read", Mode::Transfer, Self::read)
             .switches("host", Side::Host.word())
             .switches("dut", Side::Dut.word())
             .switches("off", M::OFF.word())
             .passes("write", const { &[Side::Host.word()] })
+            .passes("write_file", const { &[Side::Host.word()] })
             .passes("read", const { &[Side::Host.word()] })
     }
 
@@ -146,6 +149,22 @@ impl<M: Mux> SdMux<M> {
         let disk = self.at_host(&call, Access::Write);
         let report = self.flasher.write(&call, handle, &options, disk).await?;
         // Some cards go on working after they said that they were done.
+        sleep(self.leeway).await;
+        Ok(report)
+    }
+
+    async fn write_file(
+        self: Arc<Self>,
+        call: Call,
+        path: PathBuf,
+        options: Option<WriteOptions>,
+    ) -> Result<Report, DriverError> {
+        let options = options.unwrap_or_default();
+        let disk = self.at_host(&call, Access::Write);
+        let report = self
+            .flasher
+            .write_file(&call, &path, &options, disk)
+            .await?;
         sleep(self.leeway).await;
         Ok(report)
     }

@@ -17,11 +17,13 @@ use std::{
 use lease::{Lease, pattern};
 use rigd_driver::{Blueprint, Driver, DriverError, Health, contract};
 use rigd_drivers_storage::{FileMux, FileMuxConfig};
-use serde_json::{Value, json};
+use rigd_flash::FlashSettings;
+use serde_json::json;
 
 fn card(dir: &Path, size: Option<u64>) -> FileMuxConfig {
     let path = dir.join("card.img");
-    FileMuxConfig { path, size }
+    let flash = FlashSettings::default();
+    FileMuxConfig { path, size, flash }
 }
 
 async fn incomplete(lease: &Lease) -> String {
@@ -40,13 +42,8 @@ async fn an_image_is_the_file_and_outlives_leases_and_restarts() {
     let image = pattern(3 * 1024 * 1024 + 7);
     // From any position: writing and reading switch to the host by themselves.
     lease.ok("dut", json!([])).await;
-    assert_eq!(
-        lease
-            .send("write", json!(["HANDLE"]), &image)
-            .await
-            .unwrap(),
-        Value::Null
-    );
+    let report = lease.send("write", json!(["HANDLE"]), &image).await;
+    assert_eq!(report.unwrap()["size"], json!(image.len()));
     assert!(std::fs::read(dir.path().join("card.img")).unwrap() == image);
     lease.ok("dut", json!([])).await;
     lease.next().await;
@@ -82,7 +79,9 @@ async fn an_image_that_does_not_fit_names_both_sizes() {
         .unwrap_err();
     let text = error.to_string();
     assert!(
-        text.starts_with("image too large: the card holds 200000 bytes, the image has at least "),
+        text.contains(
+            "image too large: the card holds 200000 bytes (195.3 KiB), the image has at least "
+        ),
         "{text}"
     );
     assert!(
@@ -139,7 +138,7 @@ async fn bad_data_in_the_middle_marks_the_card() {
     );
     assert_eq!(
         incomplete(&lease).await,
-        "card incomplete: gzip: bad checksum"
+        "card incomplete: write stopped at 0 bytes: gzip: bad checksum"
     );
 }
 
@@ -169,7 +168,7 @@ async fn a_lease_that_ends_in_a_write_leaves_the_card_marked() {
     assert!(matches!(error, Err(DriverError::Fenced(_))), "{error:?}");
     assert_eq!(
         incomplete(&lease).await,
-        "card incomplete: the last write was interrupted"
+        "card incomplete: fenced: the lease ended"
     );
     lease
         .send("write", json!(["HANDLE"]), b"new")
@@ -184,8 +183,10 @@ async fn two_instances_over_one_file_do_not_mix_images() {
     let one = Lease::start::<FileMux>(card(dir.path(), None)).await;
     let two = Lease::start::<FileMux>(card(dir.path(), None)).await;
     let (sender, handle) = one.upload();
+    let image = pattern(10_000);
     let write = one.call("write", json!([handle]));
     let other = async {
+        assert!(sender.send(image.clone().into()).await);
         while !dir.path().join("card.img.incomplete").exists() {
             tokio::task::yield_now().await;
         }
@@ -193,14 +194,13 @@ async fn two_instances_over_one_file_do_not_mix_images() {
             .send("write", json!(["HANDLE"]), b"two")
             .await
             .unwrap_err();
-        assert!(sender.send(b"one".to_vec().into()).await);
         sender.end().await;
         error
     };
     let (done, error) = tokio::join!(write, other);
     done.unwrap();
-    assert!(error.to_string().starts_with("card in use:"), "{error}");
-    assert_eq!(std::fs::read(dir.path().join("card.img")).unwrap(), b"one");
+    assert!(error.to_string().starts_with("disk in use:"), "{error}");
+    assert!(std::fs::read(dir.path().join("card.img")).unwrap() == image);
 }
 
 #[tokio::test]
@@ -254,6 +254,7 @@ fn configs_that_cannot_be_right_are_refused() {
         FileMux::check(&FileMuxConfig {
             path: path.into(),
             size,
+            flash: FlashSettings::default(),
         })
         .map_err(|e| e.key)
     };
@@ -308,8 +309,11 @@ async fn a_full_disk_is_a_clear_error_and_an_incomplete_card() {
         .await
         .unwrap_err();
     assert!(matches!(error, DriverError::Device(_)), "{error:?}");
-    assert!(error.to_string().contains("disk full"), "{error}");
-    assert!(incomplete(&lease).await.contains("disk full"));
+    assert!(
+        error.to_string().contains("No space left on device"),
+        "{error}"
+    );
+    assert!(incomplete(&lease).await.contains("No space left on device"));
     lease
         .send("write", json!(["HANDLE"]), &pattern(300_000))
         .await
@@ -341,6 +345,6 @@ async fn under_a_limit() {
         .await
         .unwrap_err();
     assert!(matches!(error, DriverError::Device(_)), "{error:?}");
-    assert!(error.to_string().contains("file too large"), "{error}");
-    assert!(incomplete(&lease).await.contains("file too large"));
+    assert!(error.to_string().contains("File too large"), "{error}");
+    assert!(incomplete(&lease).await.contains("File too large"));
 }
