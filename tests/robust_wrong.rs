@@ -287,7 +287,7 @@ async fn disk_full_under_the_virtual_card() {
     );
     // What was there counts no more, and the board says so.
     let result = upload(&client, "card", &noise(1, 8 * MIB)).await;
-    refused(result, Code::Internal, &["other.img", "disk full"]);
+    refused(result, Code::Internal, &["other.img", "No space left"]);
     call(&client, "probe", "on", vec![]).await.unwrap();
     drop(client);
     daemon.signal(rustix::process::Signal::TERM);

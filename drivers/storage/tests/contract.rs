@@ -7,6 +7,7 @@ use rigd_drivers_storage::{
     DiskConfig, DiskStorage, FileMux, FileMuxConfig, FileStore, FileStoreConfig, MockFlasher,
     MockFlasherConfig, MockMux, MockMuxConfig, MockMuxFlasher,
 };
+use rigd_flash::FlashSettings;
 
 #[tokio::test]
 async fn the_mock_muxes_keep_the_contract() {
@@ -33,13 +34,23 @@ async fn the_disk_keeps_the_contract() {
 async fn the_file_mux_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("card.img");
-    contract::check::<FileMux>(FileMuxConfig { path, size: None }).await;
+    contract::check::<FileMux>(FileMuxConfig {
+        path,
+        size: None,
+        flash: FlashSettings::default(),
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_relative_card_keeps_the_contract() {
     let path = "card.img".into();
-    contract::check::<FileMux>(FileMuxConfig { path, size: None }).await;
+    contract::check::<FileMux>(FileMuxConfig {
+        path,
+        size: None,
+        flash: FlashSettings::default(),
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path, proce
 use lease::Lease;
 use rigd_driver::{Blueprint, DriverError, Health, contract};
 use rigd_drivers_storage::{FileMux, FileMuxConfig, FileStore, FileStoreConfig};
+use rigd_flash::FlashSettings;
 use serde_json::json;
 
 /// Where the inner tests find their files.
@@ -85,7 +86,11 @@ async fn denied_card() {
         ("card/card.img", "cannot open "),
     ] {
         let path = dir.join(path);
-        let config = FileMuxConfig { path, size: None };
+        let config = FileMuxConfig {
+            path,
+            size: None,
+            flash: FlashSettings::default(),
+        };
         let instance = contract::instance(Blueprint::new::<FileMux>(config), &dir, None);
         instance.start().await;
         match instance.health() {
