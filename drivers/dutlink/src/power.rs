@@ -49,6 +49,7 @@ impl<B: Bus> Outlet for DutlinkPowerOutlet<B> {
     fn extend(interface: Interface<Switch<Self>>) -> Interface<Switch<Self>> {
         interface
             .call("rescue", Mode::Exclusive, rescue::<B>)
+            .switches("rescue", "on")
             .streaming("read", read::<B>)
     }
 
