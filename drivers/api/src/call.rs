@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Arrival, DECODER_MEMORY, Download, DriverError, Key, ResourceHandle, Upload, instance::Shared,
-    interlock::Permit, queue::Turn, resource::Resources,
+    Arrival, DECODER_MEMORY, Download, DriverError, Key, ResourceHandle, TransferProgress, Upload,
+    instance::Shared, interlock::Permit, queue::Turn, resource::Resources,
 };
 
 #[derive(Debug)]
@@ -147,6 +147,13 @@ impl Call {
     /// Opens a client's file, or what a presigned URL names, for writing.
     pub async fn download(&self, handle: ResourceHandle) -> Result<Download, DriverError> {
         self.resources()?.download(self.0.shared.uuid, handle).await
+    }
+
+    /// Tells whoever waits for a transfer how far it is, at most some times a second.
+    pub fn tell_progress(&self, progress: TransferProgress) {
+        if let Some(ResourcesRef(resources)) = &self.0.resources {
+            resources.progress(progress);
+        }
     }
 
     fn resources(&self) -> Result<&dyn Resources, DriverError> {
