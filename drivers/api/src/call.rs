@@ -88,8 +88,10 @@ impl Call {
 
     /// Resolves when [`check`](Self::check) would fail. Cancel-safe.
     pub async fn cancelled(&self) -> DriverError {
-        // cancel-safe: both arms only wait.
+        // cancel-safe: both arms only wait. The key first: a call whose key is revoked is dropped, and
+        // "the caller went away" would be what followed from it.
         tokio::select! {
+            biased;
             fenced = self.0.key.revoked() => fenced.into(),
             () = self.0.cancel.cancelled() => {
                 DriverError::Cancelled(format!("{}: the caller went away", self.0.method))
