@@ -9,6 +9,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use rigd_driver::TransferPhase;
 use sha2::{Digest, Sha256};
 
 use super::*;
