@@ -54,7 +54,11 @@ impl Source for FromUpload {
                 error = call.cancelled() => Err(error),
             }
         });
-        Ok(next?.map(Piece::Data))
+        match next {
+            Ok(next) => Ok(next.map(Piece::Data)),
+            // A revoked key ends the upload as well.
+            Err(error) => Err(call.key().check().err().map_or(error, DriverError::from)),
+        }
     }
 }
 
