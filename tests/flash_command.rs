@@ -11,220 +11,19 @@ mod lab;
 mod support;
 mod traffic;
 
-use std::{
-    fs,
-    io::{Read, Write},
-    path::PathBuf,
-    process::{Child, ChildStdin, Command, Stdio},
-    time::{Duration, Instant},
-};
+#[path = "flash_command/broken.rs"]
+mod broken;
+#[path = "flash_command/rig.rs"]
+mod rig;
+
+use std::{fs, io::Read};
 
 use lab::{Lab, reported};
-use rigd_proto::v1::ExporterStatus::{Available, LeaseReady};
-use rustix::process::Signal;
-use sha2::{Digest, Sha256};
-use support::{
-    daemon::{Daemon, Listen},
-    settings::Settings,
-};
-use traffic::run::{Running, to_the_end};
-
-const LIMIT: Duration = Duration::from_secs(20);
-const MIB: usize = 1 << 20;
-/// Size of the cards.
-const CARD: usize = 8 * MIB;
-/// More than one buffer of the engine, which goes to the card when it is full.
-const PART: usize = 5 * MIB;
-
-const ONE: &str = "\
-export:
-  power: {type: power.mock}
-  storage: {type: storage.disk, config: {device: @DIR@/card}}
-";
-
-/// A daemon for one exporter named `rig`, and cards that are full of 0xee.
-struct Rig {
-    // Before its directories.
-    daemon: Daemon,
-    settings: Settings,
-}
-
-impl Rig {
-    fn alone(tree: &str) -> Self {
-        let settings = Settings::new();
-        let file = prepare(&settings, &format!("metadata: {{name: rig}}\n{tree}"));
-        let daemon = Daemon::start(&file, Listen::Unix, &settings);
-        let rig = Self { daemon, settings };
-        rig.until_it_answers();
-        rig
-    }
-
-    /// The exporter's own socket may be there before that of the commands.
-    fn until_it_answers(&self) {
-        let end = Instant::now() + LIMIT;
-        while self.rigd(&["status", "rig"]).0 != Some(0) {
-            assert!(Instant::now() < end, "no control socket");
-        }
-    }
-
-    fn leasable(lab: &Lab) -> Self {
-        let settings = Settings::new();
-        let file = prepare(&settings, &lab.exporter_yaml("rig", ONE));
-        let daemon = Daemon::serve(&[&file], &settings);
-        lab.wait(LIMIT, |heard| reported(heard, "rig", Available));
-        Self { daemon, settings }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Daemon::command(&self.settings);
-        command
-            .env_remove("RIGD_SOCKET")
-            .env_remove("RIGD_RUNTIME_DIR")
-            .args(args);
-        command
-    }
-
-    fn rigd(&self, args: &[&str]) -> (Option<i32>, String) {
-        to_the_end(self.command(args))
-    }
-
-    #[track_caller]
-    fn says(&self, code: i32, args: &[&str], wanted: &[&str]) -> String {
-        let (found, said) = self.rigd(args);
-        assert_eq!(found, Some(code), "rigd {args:?} said {said}");
-        for wanted in wanted {
-            assert!(
-                said.contains(wanted),
-                "rigd {args:?}: no {wanted:?} in {said}"
-            );
-        }
-        said
-    }
-
-    /// A file beside the cards; its name for arguments.
-    fn file(&self, name: &str, content: &[u8]) -> String {
-        let path = self.settings.path(name);
-        fs::write(&path, content).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    fn card(&self) -> Vec<u8> {
-        fs::read(self.settings.path("card")).unwrap()
-    }
-
-    /// The image on the card, and behind it what was there before.
-    #[track_caller]
-    fn holds(&self, image: &[u8]) {
-        let card = self.card();
-        assert_eq!(card.len(), CARD);
-        assert!(card.starts_with(image), "another image");
-        assert!(card[image.len()..].iter().all(|byte| *byte == 0xee));
-    }
-
-    /// Writes the first part of an image, and goes on only when the test does.
-    fn begin(&self, image: &[u8]) -> (Running, ChildStdin) {
-        let mut command = self.command(&["flash", "rig", "-"]);
-        command.stdin(Stdio::piped());
-        let mut child = Running::spawn(command);
-        let mut stdin = child.stdin();
-        stdin.write_all(&image[..PART]).unwrap();
-        stdin.flush().unwrap();
-        let changed = || self.card().first() != Some(&0xee);
-        let end = Instant::now() + LIMIT;
-        while !changed() {
-            assert!(Instant::now() < end, "nothing comes to the card");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        (child, stdin)
-    }
-
-    /// The card is kept from the board, for this reason.
-    #[track_caller]
-    fn refuses_dut(&self, cause: &str) {
-        let end = Instant::now() + LIMIT;
-        loop {
-            let (code, said) = self.rigd(&["call", "rig", "storage.dut"]);
-            assert_eq!(code, Some(1), "{said}");
-            // The write may still be ending.
-            if said.starts_with("error: card incomplete: ") && said.contains(cause) {
-                return;
-            }
-            assert!(Instant::now() < end, "no {cause:?} in {said}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-fn prepare(settings: &Settings, yaml: &str) -> PathBuf {
-    for card in ["card", "spare"] {
-        fs::write(settings.path(card), vec![0xee; CARD]).unwrap();
-    }
-    let dir = settings.path("");
-    let dir = dir.to_str().unwrap().trim_end_matches('/');
-    let file = settings.path("rig.yaml");
-    fs::write(&file, yaml.replace("@DIR@", dir)).unwrap();
-    file
-}
-
-/// Bytes that no compression makes small.
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A block map of the first `blocks` blocks of `image`.
-fn bmap(image: &[u8], blocks: usize) -> Vec<u8> {
-    let sum = sha256(&image[..blocks * 4096]);
-    let last = blocks - 1;
-    let text = |own: &str| {
-        format!(
-            "<?xml version=\"1.0\" ?>\n<bmap version=\"2.0\">\n\
-             <ImageSize> {} </ImageSize>\n<BlockSize> 4096 </BlockSize>\n\
-             <BlocksCount> {} </BlocksCount>\n<MappedBlocksCount> {blocks} </MappedBlocksCount>\n\
-             <ChecksumType> sha256 </ChecksumType>\n<BmapFileChecksum> {own} </BmapFileChecksum>\n\
-             <BlockMap>\n<Range chksum=\"{sum}\"> 0-{last} </Range>\n</BlockMap>\n</bmap>\n",
-            image.len(),
-            image.len() / 4096,
-        )
-    };
-    let own = sha256(text(&"0".repeat(64)).as_bytes());
-    text(&own).into_bytes()
-}
-
-fn xz(bytes: &[u8]) -> Vec<u8> {
-    let mut child: Child = Command::new("xz")
-        .args(["-0", "-c"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let bytes = bytes.to_vec();
-    let feeder = std::thread::spawn(move || stdin.write_all(&bytes).unwrap());
-    let mut packed = Vec::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_end(&mut packed)
-        .unwrap();
-    feeder.join().unwrap();
-    assert!(child.wait().unwrap().success());
-    packed
-}
+use rig::{CARD, LIMIT, MIB, ONE, Rig, bmap, noise, sha256, xz};
+use rigd_proto::v1::ExporterStatus::LeaseReady;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use support::{daemon::Daemon, settings::Settings};
+use traffic::run::to_the_end;
 
 #[test]
 fn an_image_goes_to_the_only_card_and_is_read_back_as_wanted() {
@@ -321,74 +120,42 @@ fn what_is_piped_in_is_an_image_as_well() {
 }
 
 #[test]
-fn a_broken_image_is_an_error_and_the_card_incomplete() {
+fn a_terminal_has_a_bar_that_goes_before_the_result() {
     let mut rig = Rig::alone(ONE);
-    let packed = xz(&noise(6 * MIB, 5));
-    let file = rig.file("cut.img.xz", &packed[..packed.len() / 2]);
+    let file = rig.file("a.img", &noise(CARD, 14));
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let mut terminal = fs::File::from(master);
+    let mut command = rig.command(&["flash", "rig", &file]);
+    command.stderr(fs::File::options().write(true).open(path).unwrap());
+    let (code, said) = to_the_end(command);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let mut shown = [0; 4096];
+    let shown = terminal.read(&mut shown).map(|read| shown[..read].to_vec());
+    let shown = String::from_utf8(shown.unwrap()).unwrap();
+    assert!(shown.starts_with("\r\x1b[KWriting ["), "{shown:?}");
+    assert!(shown.contains(" of 8 MiB  "), "{shown:?}");
+    assert!(shown.ends_with("\r\x1b[K"), "{shown:?}");
+    rig.daemon.stop_cleanly();
+}
+
+#[test]
+fn interlocks_bind_it() {
+    let rule = "interlocks:\n  - {name: card, deny: [storage.write], unless: {power: off}}\n";
+    let mut rig = Rig::alone(&format!("{ONE}{rule}"));
+    let file = rig.file("a.img", &noise(MIB, 15));
+    rig.says(0, &["call", "rig", "power.on"], &[]);
     rig.says(
         1,
         &["flash", "rig", &file],
-        &["error: write stopped at ", "xz data"],
+        &["error: interlock card: storage.write needs power to be off; it is on"],
     );
-    rig.refuses_dut("xz data");
-    // More than the card holds is known before.
-    let large = rig.file("large.img", &vec![1; CARD + 512]);
-    let good = rig.file("good.img", &noise(MIB, 6));
-    rig.says(0, &["flash", "rig", &good], &[]);
-    rig.says(1, &["flash", "rig", &large], &["error: "]);
-    rig.says(0, &["call", "rig", "storage.dut"], &[]);
-    rig.daemon.stop_cleanly();
-}
-
-#[test]
-fn a_command_that_ends_early_leaves_an_incomplete_card() {
-    let mut rig = Rig::alone(ONE);
-    let image = noise(CARD, 7);
-    for (signal, code) in [
-        (Signal::INT, Some(1)),
-        (Signal::TERM, Some(1)),
-        (Signal::KILL, None),
-    ] {
-        let (mut flash, stdin) = rig.begin(&image);
-        // Meanwhile the instance is busy for everybody.
-        rig.says(1, &["call", "rig", "storage.read", "{}"], &["busy"]);
-        flash.signal(signal);
-        assert_eq!(flash.ended(LIMIT).code(), code, "{signal:?}");
-        if code.is_some() {
-            flash.expect_line("; the card is incomplete until ");
-        }
-        drop(stdin);
-        rig.refuses_dut("went away");
-        let good = rig.file("good.img", &[1; 4096]);
-        // The card is what it was for the next of them.
-        let blank = rig.file("blank.img", &vec![0xee; CARD]);
-        rig.says(0, &["flash", "rig", &good], &[]);
-        rig.says(0, &["flash", "rig", &blank], &[]);
-        rig.says(0, &["call", "rig", "storage.dut"], &[]);
-    }
-    // One that is read to its end is complete, whatever its size was said to be.
-    let (mut flash, mut stdin) = rig.begin(&image);
-    stdin.write_all(&image[PART..]).unwrap();
-    drop(stdin);
-    assert_eq!(flash.ended(LIMIT).code(), Some(0));
-    assert!(rig.card() == image);
-    rig.daemon.stop_cleanly();
-}
-
-#[test]
-fn a_daemon_that_stops_ends_the_write_and_says_so() {
-    let mut rig = Rig::alone(ONE);
-    let (mut flash, stdin) = rig.begin(&noise(CARD, 8));
-    let begun = Instant::now();
-    rig.daemon.stop_cleanly();
-    assert!(begun.elapsed() < Duration::from_secs(5), "it waits for it");
-    assert_eq!(flash.ended(LIMIT).code(), Some(1));
-    flash.expect_line("error: fenced: the exporter is stopping");
-    drop(stdin);
-    let file = rig.settings.path("rig.yaml");
-    rig.daemon = Daemon::start(&file, Listen::Unix, &rig.settings);
-    rig.until_it_answers();
-    rig.refuses_dut("fenced: the exporter is stopping");
+    assert!(rig.card().iter().all(|byte| *byte == 0xee));
+    rig.says(0, &["call", "rig", "power.off"], &[]);
+    rig.says(0, &["flash", "rig", &file], &["to storage, "]);
     rig.daemon.stop_cleanly();
 }
 
@@ -474,22 +241,6 @@ fn a_lease_is_in_the_way() {
     rig.holds(&image);
     rig.says(0, &["flash", "rig", &file, "--force"], &["to storage, "]);
     rig.holds(&other);
-    rig.daemon.stop_cleanly();
-}
-
-#[test]
-fn a_lease_that_begins_ends_the_write() {
-    let lab = Lab::start();
-    let mut rig = Rig::leasable(&lab);
-    let (mut flash, stdin) = rig.begin(&noise(CARD, 13));
-    lab.lease("rig", "bench");
-    flash.expect_line("error: fenced: a lease begins");
-    assert_eq!(flash.ended(LIMIT).code(), Some(1));
-    drop(stdin);
-    lab.wait(LIMIT, |heard| reported(heard, "rig", LeaseReady));
-    let (code, said) = rig.rigd(&["call", "rig", "storage.dut", "--force"]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("fenced: a lease begins"), "{said}");
     rig.daemon.stop_cleanly();
 }
 
