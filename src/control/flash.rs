@@ -74,10 +74,13 @@ pub(super) async fn flash(
 }
 
 /// Moves the bytes to the card at the card's pace.
-async fn feed(mut requests: Streaming<FlashRequest>, chunks: ChunkSender) {
+async fn feed(
+    mut requests: impl Stream<Item = Result<FlashRequest, Status>> + Unpin,
+    chunks: ChunkSender,
+) {
     let broken = loop {
-        match timeout(SILENCE, requests.message()).await {
-            Ok(Ok(Some(FlashRequest { act }))) => match act {
+        match timeout(SILENCE, requests.next()).await {
+            Ok(Some(Ok(FlashRequest { act }))) => match act {
                 Some(Act::Data(bytes)) => {
                     if !hand_over(&chunks, bytes).await {
                         // The write is over, and says itself why.
@@ -93,7 +96,7 @@ async fn feed(mut requests: Streaming<FlashRequest>, chunks: ChunkSender) {
                     break DriverError::InvalidArgument(text.into());
                 }
             },
-            Ok(Ok(None) | Err(_)) => {
+            Ok(None | Some(Err(_))) => {
                 let text = "upload broken: the client went away before the end of its data";
                 break DriverError::Unavailable(text.into());
             }
@@ -139,5 +142,58 @@ fn message(progress: TransferProgress) -> FlashProgress {
         total: progress.total,
         // One that does not fit would have begun before the earth was there.
         spent: progress.spent.try_into().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use rigd_driver::Upload;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn request(act: Act) -> Result<FlashRequest, Status> {
+        Ok(FlashRequest { act: Some(act) })
+    }
+
+    async fn read(mut upload: Upload) -> Result<usize, DriverError> {
+        let mut read = 0;
+        while let Some(bytes) = upload.next().await? {
+            assert!(bytes.len() <= PIECE);
+            read += bytes.len();
+        }
+        Ok(read)
+    }
+
+    async fn fed(requests: Vec<Result<FlashRequest, Status>>) -> Result<usize, DriverError> {
+        let (chunks, upload) = upload_channel();
+        tokio::join!(feed(stream::iter(requests), chunks), read(upload)).1
+    }
+
+    #[tokio::test]
+    async fn only_the_word_that_it_is_complete_makes_an_image_complete() {
+        let data = || request(Act::Data(vec![7; 3 * PIECE + 1].into()));
+        let end = request(Act::End(control::FlashEnd {}));
+        assert_eq!(fed(vec![data(), data(), end]).await.unwrap(), 6 * PIECE + 2);
+        let open = request(Act::Open(OpenFlash::default()));
+        for broken in [
+            vec![data()],
+            vec![data(), Err(Status::cancelled("gone"))],
+            vec![data(), open],
+        ] {
+            let text = fed(broken).await.unwrap_err().to_string();
+            assert!(text.starts_with("upload broken: "), "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_says_nothing_holds_no_card_for_ever() {
+        let (chunks, upload) = upload_channel();
+        let requests = stream::iter([request(Act::Data("abc".into()))]).chain(stream::pending());
+        let begun = Instant::now();
+        let (_, read) = tokio::join!(feed(requests, chunks), read(upload));
+        assert!(matches!(read, Err(DriverError::Timeout(_))), "{read:?}");
+        assert_eq!(begun.elapsed(), SILENCE);
     }
 }
