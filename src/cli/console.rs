@@ -21,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{
     Failure,
     daemon::{ANSWER_LIMIT, Daemon, answer, failed, refused},
+    target::Target,
 };
 use keyboard::{Keyboard, RawTerminal};
 use screen::Screen;
@@ -35,7 +36,7 @@ const TYPED: usize = 16;
 pub(super) struct Args {
     /// Which exporter, and which of its consoles, e.g. `board-1/dutlink.console`. Without a path its
     /// only console.
-    #[arg(value_name = "EXPORTER[/PATH]", value_parser = Target::parse)]
+    #[arg(value_name = "EXPORTER[/PATH]", value_parser = Target::parser("console"))]
     target: Target,
 
     /// Begin with the last BYTES of what it has said, or with all that is kept. Ends after them
@@ -62,32 +63,6 @@ pub(super) struct Args {
 
     #[command(flatten)]
     daemon: Daemon,
-}
-
-/// What is watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
-    exporter: String,
-    /// Dotted path of the instance; empty for the only console.
-    path: String,
-}
-
-impl Target {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (exporter, path) = text.split_once('/').unwrap_or((text, ""));
-        let named = !exporter.is_empty() && (text == exporter || !path.is_empty());
-        if !named || (!path.is_empty() && path.split('.').any(str::is_empty)) {
-            return Err(
-                "write the exporter, or the exporter, a slash and the path of the console, e.g. \
-                 board-1/dutlink.console"
-                    .into(),
-            );
-        }
-        Ok(Self {
-            exporter: exporter.into(),
-            path: path.into(),
-        })
-    }
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
@@ -170,22 +145,6 @@ mod tests {
     fn parse(words: &[&str]) -> Result<Args, clap::Error> {
         let words = ["console"].iter().chain(words);
         Line::try_parse_from(words).map(|line| line.console)
-    }
-
-    #[test]
-    fn a_console_is_named_by_exporter_and_path() {
-        for (text, exporter, path) in [
-            ("board", "board", ""),
-            ("board/console", "board", "console"),
-            ("board/dutlink.console", "board", "dutlink.console"),
-        ] {
-            let found = Target::parse(text).unwrap();
-            let found = (found.exporter.as_str(), found.path.as_str());
-            assert_eq!(found, (exporter, path));
-        }
-        for text in ["", "/", "board/", "/console", "board/a..b", "board/.a"] {
-            assert!(Target::parse(text).is_err(), "{text:?}");
-        }
     }
 
     #[test]

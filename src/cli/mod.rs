@@ -12,6 +12,7 @@ mod daemon;
 mod drivers;
 mod exit;
 mod files;
+mod flash;
 mod get;
 mod hold;
 mod hook;
@@ -19,6 +20,7 @@ mod reload;
 mod run;
 mod schema;
 mod status;
+mod target;
 
 use std::process::ExitCode;
 
@@ -61,6 +63,8 @@ enum Command {
     Call(call::Args),
     /// Watch a console, and type into it.
     Console(console::Args),
+    /// Write an image to a card.
+    Flash(flash::Args),
     /// Hold an exporter back from leases, for maintenance.
     Hold(hold::HoldArgs),
     /// End a hold.
@@ -93,6 +97,7 @@ impl Cli {
             Command::Reload(args) => reload::run(args),
             Command::Call(args) => call::run(args),
             Command::Console(args) => console::run(args),
+            Command::Flash(args) => flash::run(args),
             Command::Hold(args) => hold::hold(args),
             Command::Unhold(args) => hold::unhold(args),
             Command::Hook(args) => hook::run(args),

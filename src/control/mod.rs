@@ -13,6 +13,7 @@ mod access;
 mod answers;
 pub(crate) mod client;
 pub(crate) mod controller;
+mod flash;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,8 @@ use crate::{
 pub(crate) const SOCKET: &str = "control.sock";
 /// The group whose members may use the socket.
 pub(crate) const GROUP: &str = "rigd";
+/// Largest request: an image's block map of the largest size that is read, with what is beside it.
+const MAX_REQUEST: usize = rigd_flash::MAX_MAP as usize + 64 * 1024;
 /// How long a command under way may go on once the daemon stops serving it: the exporters have
 /// stopped by then, and nothing can come any more.
 const GRACE: Duration = Duration::from_millis(500);
@@ -68,7 +71,8 @@ pub(crate) async fn serve(
     reload: Reload,
     shutdown: Shutdown,
 ) -> Result<(), tonic::transport::Error> {
-    let service = ControlServer::new(service::Service::new(exporters, lab.clone(), reload));
+    let service = service::Service::new(exporters, lab.clone(), reload);
+    let service = ControlServer::new(service).max_decoding_message_size(MAX_REQUEST);
     let place = controller::Place::Running(lab);
     let routes = Routes::new(service).add_service(controller::server(place));
     let incoming = listener.incoming(shutdown.cut.clone());

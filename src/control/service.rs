@@ -14,9 +14,9 @@ use prost_types::Timestamp;
 use rigd_controller::{admin, model::World};
 use rigd_proto::{
     control::v1::{
-        CallRequest, CallResponse, ConsoleRequest, ConsoleResponse, Exporter, HoldRequest,
-        HoldResponse, ReloadRequest, ReloadResponse, RunHookRequest, RunHookResponse,
-        StatusRequest, StatusResponse, UnholdRequest, UnholdResponse, Verdict,
+        CallRequest, CallResponse, ConsoleRequest, ConsoleResponse, Exporter, FlashRequest,
+        FlashResponse, HoldRequest, HoldResponse, ReloadRequest, ReloadResponse, RunHookRequest,
+        RunHookResponse, StatusRequest, StatusResponse, UnholdRequest, UnholdResponse, Verdict,
         console_request::Act, control_server::Control, run_hook_response::News,
     },
     value,
@@ -28,7 +28,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::answers;
+use super::{answers, flash};
 use crate::{
     daemon::handle::{
         ANSWER_LIMIT, Ask, Call, ExporterHandle, Exporters, HookNews, Reload, Served,
@@ -38,7 +38,7 @@ use crate::{
 
 /// Results and lines that wait for a slow reader; then what makes them waits. A result may have
 /// megabytes.
-const WAITING: usize = 16;
+pub(super) const WAITING: usize = 16;
 /// How long a reload may take: it checks files, and waits at most 15 s for the instances of an
 /// exporter that it stops and for those of one that it starts. `rigd reload` waits longer than
 /// this, so it is told.
@@ -129,7 +129,7 @@ async fn look((name, served): (String, Served)) -> Exporter {
 }
 
 /// `items`, and `work` beside them for as long as somebody takes them.
-fn while_read<T: Send>(
+pub(super) fn while_read<T: Send>(
     items: impl Stream<Item = T> + Send,
     work: impl Future<Output = ()> + Send,
 ) -> impl Stream<Item = T> + Send {
@@ -166,6 +166,7 @@ impl Control for Service {
     type CallStream = BoxStream<'static, Result<CallResponse, Status>>;
     type RunHookStream = BoxStream<'static, Result<RunHookResponse, Status>>;
     type ConsoleStream = BoxStream<'static, Result<ConsoleResponse, Status>>;
+    type FlashStream = BoxStream<'static, Result<FlashResponse, Status>>;
 
     async fn status(
         &self,
@@ -307,5 +308,13 @@ impl Control for Service {
             }
         };
         Ok(Response::new(while_read(output, typing).boxed()))
+    }
+
+    async fn flash(
+        &self,
+        request: Request<Streaming<FlashRequest>>,
+    ) -> Result<Response<Self::FlashStream>, Status> {
+        let news = flash::flash(&self.exporters, request.into_inner()).await?;
+        Ok(Response::new(news.boxed()))
     }
 }

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, sync::RwLock, time::Duration};
 
 use bytes::Bytes;
-use rigd_driver::{Health, Heard};
+use rigd_driver::{Health, Heard, TransferProgress, Upload};
 use rigd_proto::v1::ExporterStatus;
 use serde_json::Value;
 use tokio::{
@@ -88,6 +88,36 @@ pub(crate) enum Ask {
     RunHook(Hook, mpsc::Sender<HookNews>),
     /// Open a console for a person.
     Console(OpenConsole),
+    /// Write an image of a person to a card.
+    Flash(Flash),
+}
+
+/// A person flashes an image.
+#[derive(Debug)]
+pub(crate) struct Flash {
+    /// Dotted path of the instance; empty for the only card.
+    pub(crate) path: String,
+    /// What to call the image.
+    pub(crate) image: String,
+    /// Its bytes.
+    pub(crate) upload: Upload,
+    /// The second argument of `write`, if there is one.
+    pub(crate) options: Option<Value>,
+    /// Write although a client holds a lease.
+    pub(crate) force: bool,
+    /// `Opened` and what follows, or one error. Progress is left out for a reader that is slow.
+    pub(crate) news: mpsc::Sender<Result<FlashNews, Status>>,
+}
+
+/// How a write goes.
+#[derive(Debug)]
+pub(crate) enum FlashNews {
+    /// It begins; the path of the instance.
+    Opened(String),
+    /// So far it is.
+    Progress(TransferProgress),
+    /// It is done: what `write` returned.
+    Done(Value),
 }
 
 /// A person opens a console.

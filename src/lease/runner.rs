@@ -37,9 +37,11 @@ use crate::{
 };
 
 mod asks;
+mod choose;
 mod console;
 mod disk;
 mod effects;
+mod flash;
 mod rehearsal;
 
 /// Events that wait for the machine. Each comes from something the machine asked for, one of a
@@ -286,6 +288,9 @@ impl Runner {
             biased;
             () = stop.cancelled(), if !*stopping => {
                 *stopping = true;
+                // What people have begun ends now, as what clients do: no instance waits for it.
+                self.people.revoke("the exporter is stopping");
+                self.people = KeyOwner::issue(KeyKind::Daemon);
                 Next::Event(Event::Stop)
             }
             () = self.cut.cancelled(), if *stopping && !*cutting => {

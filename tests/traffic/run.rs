@@ -1,7 +1,7 @@
 //! `rigd` run to its end, or watched while it stops: exit code, what it said, and how long it took.
 
 use std::{
-    process::{Child, Command, ExitStatus},
+    process::{Child, ChildStdin, Command, ExitStatus},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,11 @@ impl Running {
             output.collect(stderr);
         }
         Self { child, output }
+    }
+
+    /// What it reads, where that is piped.
+    pub(crate) fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("piped, and taken once")
     }
 
     /// Waits for a line.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Arrival, DECODER_MEMORY, Download, DriverError, Key, ResourceHandle, Upload, instance::Shared,
-    interlock::Permit, queue::Turn, resource::Resources,
+    Arrival, DECODER_MEMORY, Download, DriverError, Key, ResourceHandle, TransferProgress, Upload,
+    instance::Shared, interlock::Permit, queue::Turn, resource::Resources,
 };
 
 #[derive(Debug)]
@@ -88,8 +88,10 @@ impl Call {
 
     /// Resolves when [`check`](Self::check) would fail. Cancel-safe.
     pub async fn cancelled(&self) -> DriverError {
-        // cancel-safe: both arms only wait.
+        // cancel-safe: both arms only wait. The key first: a call whose key is revoked is dropped, and
+        // "the caller went away" would be what followed from it.
         tokio::select! {
+            biased;
             fenced = self.0.key.revoked() => fenced.into(),
             () = self.0.cancel.cancelled() => {
                 DriverError::Cancelled(format!("{}: the caller went away", self.0.method))
@@ -147,6 +149,13 @@ impl Call {
     /// Opens a client's file, or what a presigned URL names, for writing.
     pub async fn download(&self, handle: ResourceHandle) -> Result<Download, DriverError> {
         self.resources()?.download(self.0.shared.uuid, handle).await
+    }
+
+    /// Tells whoever waits for a transfer how far it is, at most some times a second.
+    pub fn tell_progress(&self, progress: TransferProgress) {
+        if let Some(ResourcesRef(resources)) = &self.0.resources {
+            resources.progress(progress);
+        }
     }
 
     fn resources(&self) -> Result<&dyn Resources, DriverError> {

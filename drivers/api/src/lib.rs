@@ -25,6 +25,7 @@ mod interface;
 mod interlock;
 mod key;
 mod open_cx;
+mod progress;
 mod quantity;
 mod queue;
 mod resource;
@@ -46,6 +47,7 @@ pub use interface::{CallHandler, Interface, MethodKind, Mode, StreamHandler, Str
 pub use interlock::{Gate, Interlock, Passage};
 pub use key::{Fenced, Key, KeyKind, KeyOwner};
 pub use open_cx::{HealthHandle, OpenCx};
+pub use progress::{TransferPhase, TransferProgress};
 pub use quantity::{ByteCount, Delay};
 pub use resource::{
     ChunkSender, DECODER_MEMORY, Download, DownloadSource, PresignedMethod, ResourceHandle,

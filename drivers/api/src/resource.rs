@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{DriverError, async_trait};
+use crate::{DriverError, TransferProgress, async_trait};
 
 /// Chunks buffered per direction: what upstream buffers, 2 MiB with the usual 64 KiB frames.
 const CHUNKS: usize = 32;
@@ -83,6 +83,12 @@ pub trait Resources: Send + Sync {
         instance: Uuid,
         handle: ResourceHandle,
     ) -> Result<Download, DriverError>;
+
+    /// Hears how far the call has come with a resource, at most some times a second. Never blocks: the
+    /// threads of a transfer tell it. Clients of the protocol have no use for it.
+    fn progress(&self, progress: TransferProgress) {
+        let _ = progress;
+    }
 }
 
 enum Item {

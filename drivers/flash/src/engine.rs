@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use rigd_driver::{ByteCount, DriverError};
+use rigd_driver::{ByteCount, DriverError, TransferProgress};
 use tokio::time::Instant;
 
 use crate::{
@@ -42,15 +42,15 @@ const STALL: Duration = Duration::from_secs(300);
 /// buffer and a sync, which cards that tidy up take seconds for.
 const STOP: Duration = Duration::from_secs(30);
 
-/// Whether the write is still wanted.
-pub(crate) type Wanted = Box<dyn Fn() -> Result<(), DriverError> + Send>;
+/// Hears how far the write is, when there is news, and says whether it is still wanted.
+pub(crate) type Caller = Box<dyn Fn(Option<TransferProgress>) -> Result<(), DriverError> + Send>;
 
 /// One write.
 pub(crate) struct Job {
     pub(crate) source: Box<dyn Source>,
     pub(crate) layout: Layout,
     pub(crate) medium: Arc<dyn Medium>,
-    pub(crate) wanted: Wanted,
+    pub(crate) caller: Caller,
     pub(crate) gaps: Gaps,
     pub(crate) delta: Delta,
     /// `None`: by the size of the image.
@@ -105,7 +105,7 @@ pub(crate) fn run(mut job: Job) -> Outcome {
             };
         }
     };
-    pipe.wanted = Some(job.wanted);
+    pipe.caller = Some(job.caller);
     let filler = Filler::new(pipe, gaps);
     feed(filler, source, &mut layout, verify)
 }
@@ -181,7 +181,7 @@ pub(crate) struct Pipe {
     /// What a writer that failed has left.
     left: Option<Blocks>,
     shared: Arc<Shared>,
-    wanted: Option<Wanted>,
+    caller: Option<Caller>,
     size: Option<u64>,
     progress: Progress,
     sync_limit: Duration,
@@ -209,7 +209,7 @@ impl Pipe {
             left: None,
             progress: Progress::new(shared.clone()),
             shared,
-            wanted: None,
+            caller: None,
             size: None,
             sync_limit: job.sync_limit,
             name: job.medium.name().to_owned(),
@@ -218,12 +218,13 @@ impl Pipe {
 
     /// Tells the progress, and whether to go on.
     fn look(&mut self) -> Result<(), DriverError> {
-        self.progress.tick(self.size);
-        self.wanted.as_ref().map_or(Ok(()), |wanted| wanted())
+        let news = self.progress.tick(self.size);
+        self.caller.as_ref().map_or(Ok(()), |caller| caller(news))
     }
 
     /// Hands the end over and waits for the medium to have everything.
     fn end(&mut self, size: u64, verify: Verify) -> Result<Blocks, DriverError> {
+        self.size = Some(size);
         let scratch = self.empty()?;
         self.send(Work::End {
             size,

@@ -168,7 +168,7 @@ impl Flasher {
         };
         let capacity = medium.capacity();
         let layout = Layout::new(image.form, image.size, image.bmap, gaps, capacity)?;
-        let (state, wanted) = (self.state.clone(), call.clone());
+        let (state, caller) = (self.state.clone(), call.clone());
         let sync_limit = self.sync_limit;
         on_thread(turn, call.clone(), move || {
             let before = medium.witness();
@@ -176,7 +176,12 @@ impl Flasher {
                 source: image.source,
                 layout,
                 medium: medium.clone(),
-                wanted: Box::new(move || wanted.check()),
+                caller: Box::new(move |news| {
+                    if let Some(progress) = news {
+                        caller.tell_progress(progress);
+                    }
+                    caller.check()
+                }),
                 gaps,
                 delta: settings.delta,
                 verify: settings.verify,

@@ -21,8 +21,8 @@ const HEADER: usize = 16;
 /// Where a map is looked for beside `image.wic.xz`: `image.wic.xz.bmap`, `image.wic.bmap`,
 /// `image.bmap`, as bmaptool does.
 const BESIDE: [(usize, &str); 3] = [(0, ".bmap"), (1, ".bmap"), (2, ".bmap")];
-/// Largest map that is read: one of a fragmented 128 GiB image has 4 MiB.
-const MAX_MAP: u64 = 16 << 20;
+/// Largest block map that is read, in bytes: one of a fragmented 128 GiB image has 4 MiB.
+pub const MAX_MAP: u64 = 16 << 20;
 
 /// An image that is about to be written.
 pub(crate) struct Image {
@@ -143,15 +143,19 @@ fn read_map(text: Option<&str>) -> Result<Option<Bmap>, DriverError> {
     Ok(Some(map))
 }
 
+/// Where the block map of an image file may lie, the likeliest first.
+pub fn maps_beside(image: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = image.file_name().and_then(|name| name.to_str());
+    BESIDE.into_iter().filter_map(move |(cut, ending)| {
+        let stem = (0..cut).try_fold(name?, |name, _| name.rsplit_once('.').map(|(stem, _)| stem));
+        let stem = stem.filter(|stem| !stem.is_empty())?;
+        Some(image.with_file_name(format!("{stem}{ending}")))
+    })
+}
+
 /// The map beside a file. One that cannot be read is none: the image is then written as a whole.
 fn map_beside(image: &Path, roots: &[PathBuf]) -> Option<String> {
-    let name = image.file_name()?.to_str()?;
-    for (cut, ending) in BESIDE {
-        let stem = (0..cut).try_fold(name, |name, _| name.rsplit_once('.').map(|(stem, _)| stem));
-        let Some(stem) = stem.filter(|stem| !stem.is_empty()) else {
-            continue;
-        };
-        let path = image.with_file_name(format!("{stem}{ending}"));
+    for path in maps_beside(image) {
         let map = FromFile::open(&path, roots).ok();
         if let Some(map) = map.filter(|map| map.size() <= MAX_MAP) {
             tracing::info!("Found {}.", path.display());

@@ -33,6 +33,7 @@ mod writer;
 
 pub use disk::{Access, Disk, Extent};
 pub use flasher::Flasher;
+pub use image::{MAX_MAP, maps_beside};
 pub use medium::{Keep, Medium, Witness};
 pub use ready::open_when_ready;
 pub use settings::{Delta, FlashSettings, Format, Holes, Report, Verify, WriteOptions};

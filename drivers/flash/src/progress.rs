@@ -1,11 +1,11 @@
-//! How far a write has come, in the log: bytes, rate and time left.
+//! How far a write has come: for whoever waits for it, and in the log with rate and time left.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use rigd_driver::ByteCount;
+use rigd_driver::{ByteCount, TransferPhase as Phase, TransferProgress};
 use tokio::time::Instant;
 
 use crate::{
@@ -13,23 +13,19 @@ use crate::{
     writer::Shared,
 };
 
+/// Between two times that whoever waits is told.
+const SHOWN_EVERY: Duration = Duration::from_millis(100);
 /// Between two lines, at first and later on.
 const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// For how long the first of these holds.
 const AT_FIRST: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Write,
-    Sync,
-    Verify,
-}
-
-/// The log of one write.
+/// The progress of one write.
 #[derive(Debug)]
 pub(crate) struct Progress {
     shared: Arc<Shared>,
     begun: Instant,
+    shown: Option<Instant>,
     told: Instant,
     phase: Phase,
     phase_begun: Instant,
@@ -41,19 +37,38 @@ impl Progress {
         Self {
             shared,
             begun: now,
+            shown: None,
             told: now,
             phase: Phase::Write,
             phase_begun: now,
         }
     }
 
-    /// Tells how far it is, at most once a second. `size` is that of the image, if it is known.
-    pub(crate) fn tick(&mut self, size: Option<u64>) {
+    /// How far it is, when that is to be told again; the log is told at most once a second. `size` is
+    /// that of the image, if it is known.
+    pub(crate) fn tick(&mut self, size: Option<u64>) -> Option<TransferProgress> {
         let now = Instant::now();
         let phase = self.now();
         if phase != self.phase {
             (self.phase, self.phase_begun) = (phase, now);
         }
+        let (done, total) = self.how_much(size);
+        let spent = now - self.phase_begun;
+        let due = |shown: Instant| now - shown >= SHOWN_EVERY;
+        let news = self.shown.is_none_or(due).then(|| {
+            self.shown = Some(now);
+            TransferProgress {
+                phase,
+                done,
+                total,
+                spent,
+            }
+        });
+        self.log(now, (done, total), spent);
+        news
+    }
+
+    fn log(&mut self, now: Instant, (done, total): (u64, Option<u64>), spent: Duration) {
         let every = if now - self.begun < AT_FIRST {
             EVERY.0
         } else {
@@ -63,18 +78,21 @@ impl Progress {
             return;
         }
         self.told = now;
-        let spent = now - self.phase_begun;
-        let shared = &self.shared;
-        match phase {
-            Phase::Write => {
-                let done = shared.reached.load(Relaxed);
-                tracing::info!("Written {}.", how_far(done, size, spent));
-            }
+        match self.phase {
+            Phase::Write => tracing::info!("Written {}.", how_far(done, total, spent)),
             Phase::Sync => tracing::info!("Syncing the card since {} s.", spent.as_secs()),
+            Phase::Verify => tracing::info!("Read back {}.", how_far(done, total, spent)),
+        }
+    }
+
+    /// Bytes that the phase is done with, and that it has to do.
+    fn how_much(&self, size: Option<u64>) -> (u64, Option<u64>) {
+        let shared = &self.shared;
+        match self.phase {
+            Phase::Write | Phase::Sync => (shared.reached.load(Relaxed), size),
             Phase::Verify => {
-                let (done, total) = (&shared.verified, shared.to_verify.load(Relaxed));
-                let done = how_far(done.load(Relaxed), Some(total), spent);
-                tracing::info!("Read back {done}.");
+                let total = shared.to_verify.load(Relaxed);
+                (shared.verified.load(Relaxed), Some(total))
             }
         }
     }

@@ -7,7 +7,7 @@ use std::{
         fd::AsRawFd,
         unix::fs::{FileExt, MetadataExt},
     },
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use bytes::Bytes;
@@ -54,7 +54,11 @@ impl Source for FromUpload {
                 error = call.cancelled() => Err(error),
             }
         });
-        Ok(next?.map(Piece::Data))
+        match next {
+            Ok(next) => Ok(next.map(Piece::Data)),
+            // A revoked key ends the upload as well.
+            Err(error) => Err(call.key().check().err().map_or(error, DriverError::from)),
+        }
     }
 }
 
@@ -76,7 +80,7 @@ impl FromFile {
         let file = match open(path, flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
             // What is elsewhere is nobody's business, not even whether it is there.
-            Err(_) if !roots.iter().any(|root| path.starts_with(root)) => {
+            Err(_) if !roots.iter().any(|root| names_below(path, root)) => {
                 return Err(outside(path));
             }
             Err(error) => return Err(failed(error.into())),
@@ -155,6 +159,12 @@ impl Source for FromFile {
     fn next(&mut self) -> Result<Option<Piece>, DriverError> {
         self.read().map_err(|e| unreadable(&self.path, &e))
     }
+}
+
+/// Whether `path` by its words lies below `root`. With `..` it may lie anywhere.
+fn names_below(path: &Path, root: &Path) -> bool {
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    path.starts_with(root) && !climbs
 }
 
 fn outside(path: &Path) -> DriverError {

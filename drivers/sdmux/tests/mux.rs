@@ -78,9 +78,11 @@ impl Rig {
     }
 
     fn config(&self) -> Config {
-        let rig = self.clone();
-        let leeway = Duration::ZERO;
-        Config { rig, leeway }
+        Config {
+            rig: self.clone(),
+            leeway: Duration::ZERO,
+            roots: Vec::new(),
+        }
     }
 
     async fn lease(&self) -> Lease {
@@ -95,6 +97,9 @@ struct Config {
     rig: Rig,
     #[serde(skip)]
     leeway: Duration,
+    /// Directories whose files clients may write to the card.
+    #[serde(skip)]
+    roots: Vec<PathBuf>,
 }
 
 struct Played(Rig);
@@ -109,7 +114,10 @@ impl Mux for Played {
             timeout: Duration::from_millis(500),
             leeway: config.leeway,
             fsync: Duration::from_secs(10),
-            flash: FlashSettings::default(),
+            flash: FlashSettings {
+                image_roots: config.roots.clone(),
+                ..FlashSettings::default()
+            },
         }
     }
 
@@ -189,6 +197,37 @@ async fn a_write_takes_the_card_from_the_board_and_dut_gives_it_back() {
     );
     // The lock and the exclusive open ended right before each switch.
     assert!(rig.state().free.iter().all(|free| *free));
+}
+
+#[tokio::test]
+async fn a_file_of_the_host_is_written_only_from_where_clients_may() {
+    let rig = Rig::at(Side::Dut);
+    let images = tempfile::tempdir().unwrap();
+    let path = images.path().join("board.img");
+    std::fs::write(&path, image()).unwrap();
+    let lease = rig.lease().await;
+    let error = lease.fails("write_file", json!([path])).await;
+    assert!(
+        error.to_string().starts_with("not below imageRoots: "),
+        "{error}"
+    );
+    assert!(rig.told().is_empty(), "the card stays where it is");
+    drop(lease);
+    let mut config = rig.config();
+    config.roots = vec![images.path().to_owned()];
+    let lease = Lease::start::<SdMux<Played>>(config).await;
+    for path in ["/etc/passwd".into(), images.path().join("../etc/passwd")] {
+        let error = lease.fails("write_file", json!([path])).await;
+        assert!(
+            error.to_string().starts_with("not below imageRoots: "),
+            "{error}"
+        );
+    }
+    assert!(rig.told().is_empty(), "the card stays where it is");
+    let report = lease.ok("write_file", json!([path])).await;
+    assert_eq!(report["size"], 1 << 20);
+    assert_eq!(rig.told(), [Side::Host]);
+    assert!(std::fs::read(rig.card()).unwrap().starts_with(&image()));
 }
 
 #[tokio::test]

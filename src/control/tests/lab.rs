@@ -65,8 +65,8 @@ async fn exporter(mut queue: mpsc::Receiver<Ask>, holder: Holder) {
                     call.reply.send(Ok(item)).await.ok();
                 }
             }
-            // A console needs a tree of instances: `tests/console.rs` opens real ones.
-            Ask::Retire { .. } | Ask::Console(_) => {}
+            // These need a tree of instances: `tests/console.rs` and `tests/flash_command.rs`.
+            Ask::Retire { .. } | Ask::Console(_) | Ask::Flash(_) => {}
             Ask::RunHook(_, news) if leased => {
                 let status = Status::failed_precondition("leased by ann");
                 news.send(HookNews::Refused(status)).await.ok();

@@ -35,6 +35,7 @@ impl Runner {
             }
             Ask::RunHook(kind, news) => self.rehearse(kind, news).await,
             Ask::Console(open) => self.console(open),
+            Ask::Flash(flash) => self.flash(flash),
         }
     }
 

@@ -11,12 +11,19 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use tracing::Instrument;
 
-use super::Runner;
+use super::{
+    Runner,
+    choose::{Kind, choose},
+};
 use crate::{
-    config::nearest,
     daemon::handle::{ConsoleNews, OpenConsole},
     lease::machine::Lease,
     session::status_of,
+};
+
+const CONSOLE: Kind = Kind {
+    one: "console",
+    many: "consoles",
 };
 
 type News = mpsc::Sender<Result<ConsoleNews, Status>>;
@@ -45,7 +52,8 @@ impl Runner {
     }
 
     fn find_console(&self, open: &OpenConsole) -> Result<(String, Arc<dyn ConsoleTap>), Status> {
-        let instance = self.choose(&open.path)?;
+        let is_console = |instance: &Instance| instance.console().is_some();
+        let instance = choose(&self.served.tree, &open.path, CONSOLE, is_console)?;
         if open.write
             && !open.force
             && let Some(lease) = self.lease()
@@ -55,43 +63,6 @@ impl Runner {
         let tap = instance.console();
         let tap = tap.ok_or_else(|| Status::unavailable("the console is being opened"))?;
         Ok((instance.path().to_owned(), tap))
-    }
-
-    fn choose(&self, path: &str) -> Result<&Arc<Instance>, Status> {
-        let tree = &self.served.tree;
-        let consoles: Vec<_> = tree
-            .instances()
-            .into_iter()
-            .filter(|instance| instance.console().is_some())
-            .collect();
-        let paths: Vec<_> = consoles.iter().map(|console| console.path()).collect();
-        let all = match paths.as_slice() {
-            [] => "the exporter has no console".to_owned(),
-            paths => format!("its consoles are: {}", paths.join(", ")),
-        };
-        if path.is_empty() {
-            return match consoles.as_slice() {
-                [only] => Ok(only),
-                [] => Err(Status::not_found(all)),
-                _ => Err(Status::failed_precondition(format!(
-                    "which console? Write EXPORTER/PATH; {all}"
-                ))),
-            };
-        }
-        match tree.by_path(path) {
-            Some(instance) if instance.console().is_some() => Ok(instance),
-            Some(_) => Err(Status::failed_precondition(format!(
-                "'{path}' is no console; {all}"
-            ))),
-            None => {
-                let near = nearest(path, paths);
-                let near = near.map(|near| format!("; did you mean '{near}'?"));
-                let near = near.unwrap_or_default();
-                Err(Status::not_found(format!(
-                    "no console '{path}'{near}; {all}"
-                )))
-            }
-        }
     }
 }
 

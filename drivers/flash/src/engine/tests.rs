@@ -9,6 +9,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use rigd_driver::TransferPhase;
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -160,10 +161,10 @@ impl Default for Plan {
 }
 
 fn write(medium: &Arc<Fake>, source: Pieces, plan: Plan) -> Outcome {
-    write_while(medium, source, plan, Box::new(|| Ok(())))
+    write_while(medium, source, plan, Box::new(|_| Ok(())))
 }
 
-fn write_while(medium: &Arc<Fake>, source: Pieces, plan: Plan, wanted: Wanted) -> Outcome {
+fn write_while(medium: &Arc<Fake>, source: Pieces, plan: Plan, caller: Caller) -> Outcome {
     let capacity = medium.capacity();
     let before = medium.written.load(Relaxed);
     let layout = Layout::new(Form::Raw, plan.size, plan.bmap, plan.gaps, capacity);
@@ -171,7 +172,7 @@ fn write_while(medium: &Arc<Fake>, source: Pieces, plan: Plan, wanted: Wanted) -
         source: Box::new(source),
         layout: layout.unwrap(),
         medium: medium.clone(),
-        wanted,
+        caller,
         gaps: plan.gaps,
         delta: plan.delta,
         verify: plan.verify,
@@ -329,15 +330,49 @@ fn the_first_cause_is_told_when_the_source_breaks_and_resuming_saves_writes() {
 fn a_write_that_nobody_wants_stops_with_its_next_buffer() {
     let card = Arc::new(Fake::new(16 * BUFFER, 0));
     let looks = AtomicU32::new(0);
-    let wanted = move || match looks.fetch_add(1, Relaxed) {
+    let caller = move |_| match looks.fetch_add(1, Relaxed) {
         0..=100 => Ok(()),
         _ => Err(DriverError::Cancelled("write: the caller went away".into())),
     };
     let image = noise(16 * BUFFER, 6);
-    let outcome = write_while(&card, Pieces::of(&image), Plan::default(), Box::new(wanted));
+    let outcome = write_while(&card, Pieces::of(&image), Plan::default(), Box::new(caller));
     assert!(card.taken() <= 12_000_000);
     let text = error(outcome);
     assert!(text.ends_with(": write: the caller went away"), "{text}");
+}
+
+#[test]
+fn progress_is_of_bytes_that_the_card_has() {
+    let card = Arc::new(Fake::new(4 * BUFFER, 0));
+    let heard: Arc<Mutex<Vec<TransferProgress>>> = Arc::default();
+    let (news, written) = (heard.clone(), card.clone());
+    let caller = move |progress: Option<TransferProgress>| {
+        if let Some(progress) = progress {
+            if progress.phase == TransferPhase::Write {
+                assert!(
+                    progress.done <= written.written.load(Relaxed),
+                    "{progress:?}"
+                );
+            }
+            news.lock().unwrap().push(progress);
+        }
+        // Long enough for several of them.
+        std::thread::sleep(Duration::from_millis(5));
+        Ok(())
+    };
+    let image = noise(4 * BUFFER, 9);
+    let plan = Plan {
+        size: Some(image.len() as u64),
+        ..Plan::default()
+    };
+    let outcome = write_while(&card, Pieces::of(&image), plan, Box::new(caller));
+    outcome.result.unwrap();
+    let heard = heard.lock().unwrap();
+    assert!(heard.len() > 2, "{heard:?}");
+    let total = Some(image.len() as u64);
+    assert!(heard.iter().all(|it| it.total == total), "{heard:?}");
+    assert!(heard.windows(2).all(|two| two[0].done <= two[1].done));
+    assert!(heard.last().unwrap().done > 0, "{heard:?}");
 }
 
 #[test]
