@@ -26,6 +26,10 @@ pub(crate) const IMAGE: usize = 12 * MIB;
 /// Within the second one.
 pub(crate) const FAULT: usize = 5 * MIB;
 
+/// What a call to an instrument may take while a card is slow or hangs. Nothing is measured here: a call
+/// that waits for the card takes many times that.
+pub(crate) const PROMPT: Duration = Duration::from_secs(2);
+
 pub(crate) struct Bench {
     pub(crate) guest: Guest,
     pub(crate) exporter: Exporter,
@@ -55,6 +59,15 @@ impl Bench {
         assert!(self.image.is_on(&self.medium()));
         self.card.dut().await.unwrap();
         assert_eq!(self.guest.usb("sdwire").state()["position"], json!("dut"));
+    }
+
+    /// As soon as what uses the card lets go of it.
+    pub(crate) async fn a_write_works_soon(&self) {
+        let end = Instant::now() + STEP_LIMIT;
+        while let Err(error) = self.image.write(&self.card).await {
+            assert!(Instant::now() < end, "{error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// The write failed with this, so the board does not get the card.
