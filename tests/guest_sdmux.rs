@@ -15,7 +15,6 @@ mod support;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -132,17 +131,11 @@ fn the_released_client_flashes_and_dumps(guest: &mut Guest, images: &Images) {
     let card = guest.usb("sdwire.reader");
     let before = positions(&guest.usb("sdwire")).len();
     fs::write(card.medium(), vec![0; 16 << 20]).unwrap();
-    let status = Command::new(venv.python())
-        .arg(repository().join("tests/guest/flash.py"))
-        .args([&images.image, &images.dump])
-        .env("JUMPSTARTER_HOST", &guest.address)
-        .env("JMP_GRPC_INSECURE", "1")
-        .env("JMP_DRIVERS_ALLOW", "UNSAFE")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env_remove("http_proxy")
-        .env_remove("https_proxy")
-        .status();
-    assert!(status.unwrap().success(), "{}", guest.stderr.text());
+    let mut client = guest.released_client(venv);
+    client.arg(repository().join("tests/guest/flash.py"));
+    client.arg("sdwire").args([&images.image, &images.dump]);
+    let status = client.status().unwrap();
+    assert!(status.success(), "{}", guest.stderr.text());
     images.are_on(&card);
     assert!(fs::read(&images.dump).unwrap() == fs::read(card.medium()).unwrap());
     // Flashing and dumping each end at the board.

@@ -1,8 +1,9 @@
-"""The released client flashes an image to the guest's SDWire and dumps the card: flash.py IMAGE DUMP."""
+"""The released client flashes an image to a card of the guest's and dumps the card: flash.py INSTANCE IMAGE DUMP."""
 import sys
 
 from jumpstarter.utils.env import env
 
 with env() as client:
-    client.sdwire.flash(sys.argv[1])
-    client.sdwire.dump(sys.argv[2])
+    card = getattr(client, sys.argv[1])
+    card.flash(sys.argv[2])
+    card.dump(sys.argv[3])

@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 use self::emulated::Usb;
-use crate::support::{lines::Lines, repository, settings::free_port};
+use crate::support::{lines::Lines, python::Venv, repository, settings::free_port};
 
 #[path = "emulated.rs"]
 pub(crate) mod emulated;
@@ -213,6 +213,24 @@ impl Guest {
             Ok(exporter) => exporter,
             Err(_) => self.fail("rigd does not serve"),
         }
+    }
+
+    /// Python with the released client, whose `env()` is the daemon.
+    pub(crate) fn released_client(&self, venv: &Venv) -> Command {
+        let mut python = Command::new(venv.python());
+        python
+            .env("JUMPSTARTER_HOST", &self.address)
+            .env("JMP_GRPC_INSECURE", "1")
+            .env("JMP_DRIVERS_ALLOW", "UNSAFE")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env_remove("http_proxy")
+            .env_remove("https_proxy");
+        python
+    }
+
+    /// Ends the daemon at once, as a crash does; [`serve`](Self::serve) starts another.
+    pub(crate) fn kill(&mut self) {
+        self.run("kill -KILL $rigd; wait $rigd 2>/dev/null; [[ $? == 137 ]]");
     }
 
     /// Stops the daemon, which must end well, and powers the guest off.

@@ -76,14 +76,18 @@ impl Call {
     /// `Ok` while the key is live and the caller is there. Long work asks between its steps and
     /// stops where the hardware allows.
     pub fn check(&self) -> Result<(), DriverError> {
+        // Looked at first: who revokes a key cancels what runs under it afterwards, and the key is the
+        // cause then.
+        let left = self.0.cancel.is_cancelled();
         self.0.key.check()?;
-        if self.0.cancel.is_cancelled() {
-            return Err(DriverError::Cancelled(format!(
-                "{}: the caller went away",
-                self.0.method
-            )));
+        match left {
+            true => Err(self.caller_left()),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    fn caller_left(&self) -> DriverError {
+        DriverError::Cancelled(format!("{}: the caller went away", self.0.method))
     }
 
     /// Resolves when [`check`](Self::check) would fail. Cancel-safe.
@@ -94,7 +98,7 @@ impl Call {
             biased;
             fenced = self.0.key.revoked() => fenced.into(),
             () = self.0.cancel.cancelled() => {
-                DriverError::Cancelled(format!("{}: the caller went away", self.0.method))
+                self.check().err().unwrap_or_else(|| self.caller_left())
             }
         }
     }

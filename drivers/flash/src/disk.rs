@@ -271,19 +271,27 @@ impl Medium for Disk {
         })
     }
 
+    fn has_changed(&self) -> bool {
+        let node = self.node.as_ref();
+        node.is_some_and(|node| node.identity() != self.identity)
+    }
+
     fn check_present(&self) -> Result<(), DriverError> {
         let name = &self.name;
         let gone = |why: &str| Err(DriverError::Unavailable(format!("{name} is gone: {why}")));
-        let Some(node) = &self.node else {
+        if self.node.is_none() {
             return Ok(());
-        };
+        }
         let there = std::fs::metadata(&self.path).and_then(|at| Ok((at, self.file.metadata()?)));
         match there {
             Ok((at, own)) if at.rdev() == own.rdev() => {}
             Ok(_) => return gone("another disk has its name now"),
             Err(_) => return gone("it was unplugged"),
         }
-        if node.identity() != self.identity || seek(&self.file, SeekFrom::End(0)) == Ok(0) {
+        // Without a card reads and writes fail as any others do. Opening has the kernel ask the reader.
+        let asked = open(&self.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let none = matches!(asked, Err(Errno::NOMEDIUM));
+        if none || self.has_changed() || seek(&self.file, SeekFrom::End(0)) == Ok(0) {
             return gone("the card was taken out or changed");
         }
         Ok(())

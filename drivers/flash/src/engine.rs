@@ -35,9 +35,6 @@ use crate::{
 const BUFFERS: usize = 3;
 /// How often a wait looks whether it is still wanted, and the progress is told.
 const POLL: Duration = Duration::from_millis(100);
-/// How long a medium may take for one buffer. The kernel itself gives a disk up to five tries of 30 s,
-/// and resets the bus in between.
-const STALL: Duration = Duration::from_secs(300);
 /// How long a writer that was told to stop is waited for before it is left behind: it finishes its
 /// buffer and a sync, which cards that tidy up take seconds for.
 const STOP: Duration = Duration::from_secs(30);
@@ -55,6 +52,8 @@ pub(crate) struct Job {
     pub(crate) delta: Delta,
     /// `None`: by the size of the image.
     pub(crate) verify: Option<Verify>,
+    /// How long the medium may take for one buffer.
+    pub(crate) stall_limit: Duration,
     /// How long a sync may take.
     pub(crate) sync_limit: Duration,
     /// What the card is known to hold.
@@ -184,7 +183,10 @@ pub(crate) struct Pipe {
     caller: Option<Caller>,
     size: Option<u64>,
     progress: Progress,
+    stall_limit: Duration,
     sync_limit: Duration,
+    /// The writer was waited for in vain already.
+    stalled: bool,
     name: String,
 }
 
@@ -211,7 +213,9 @@ impl Pipe {
             shared,
             caller: None,
             size: None,
+            stall_limit: job.stall_limit,
             sync_limit: job.sync_limit,
+            stalled: false,
             name: job.medium.name().to_owned(),
         })
     }
@@ -248,18 +252,19 @@ impl Pipe {
             let limit = if syncing && self.shared.to_verify.load(Relaxed) == 0 {
                 self.sync_limit
             } else {
-                STALL
+                self.stall_limit
             };
             self.check_stall(&mut watch, limit)?;
         }
     }
 
-    fn check_stall(&self, watch: &mut Watchdog, limit: Duration) -> Result<(), DriverError> {
+    fn check_stall(&mut self, watch: &mut Watchdog, limit: Duration) -> Result<(), DriverError> {
         let shared = &self.shared;
         let done = shared.reached.load(Relaxed) + shared.verified.load(Relaxed);
         if watch.idle((done, shared.syncing.load(Relaxed))) <= limit {
             return Ok(());
         }
+        self.stalled = true;
         Err(DriverError::Timeout(format!(
             "{} hangs: it got no further for {} s",
             self.name,
@@ -298,11 +303,19 @@ impl Pipe {
     fn broken(mut self, error: DriverError, size: Option<u64>) -> Outcome {
         self.shared.stop.store(true, Relaxed);
         self.full = None;
+        let limit = match self.stalled {
+            true => Duration::ZERO,
+            false => STOP,
+        };
         let left = self.left.take();
-        let left = left.or_else(|| self.ended.recv_timeout(STOP).ok().map(|ended| ended.blocks));
+        let left = left.or_else(|| {
+            self.ended
+                .recv_timeout(limit)
+                .ok()
+                .map(|ended| ended.blocks)
+        });
         if left.is_none() {
-            let limit = STOP.as_secs();
-            tracing::warn!("{} did not stop within {limit} s and is left.", self.name);
+            tracing::warn!("{} does not stop, and is left to itself.", self.name);
         }
         let reached = ByteCount(self.shared.reached.load(Relaxed)).rounded();
         let of = size.map_or(String::new(), |size| {
@@ -329,7 +342,7 @@ impl Exchange for Pipe {
                 Err(RecvTimeoutError::Disconnected) => return Err(self.writers_error()),
             }
             self.look()?;
-            self.check_stall(&mut watch, STALL)?;
+            self.check_stall(&mut watch, self.stall_limit)?;
         }
     }
 

@@ -185,6 +185,7 @@ impl Flasher {
                 gaps,
                 delta: settings.delta,
                 verify: settings.verify,
+                stall_limit: settings.stall_limit.0,
                 sync_limit,
                 blocks: state.proven(before.as_ref()),
             };

@@ -70,6 +70,12 @@ pub trait Medium: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Whether it is certainly not the one any more that was opened. Asked for each part of a
+    /// transfer, so it is quick.
+    fn has_changed(&self) -> bool {
+        false
+    }
+
     /// Whether it is still the one that was opened; the error says what became of it.
     ///
     /// # Errors
@@ -86,6 +92,16 @@ pub enum Keep {
     Needed,
     /// All of it is written anew.
     No,
+}
+
+/// Before anything more is written to `medium`, and after something was read from it. The kernel lets an
+/// open handle go on with a card that was put in since, once it has told anybody of the change: udev has
+/// it look every other second.
+pub(crate) fn check_same(medium: &dyn Medium) -> Result<(), DriverError> {
+    match medium.has_changed() {
+        true => medium.check_present(),
+        false => Ok(()),
+    }
 }
 
 /// The error of an operation on `medium`.

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     buffer::Buffer,
-    medium::{Medium, failed},
+    medium::{Medium, check_same, failed},
     pages::{BLOCK, round_up},
 };
 
@@ -31,6 +31,7 @@ pub(crate) fn send(
         let read = read
             .map_err(|e| failed(medium, "read", at, &e))?
             .min(wanted);
+        check_same(medium)?;
         for frame in piece[..read].chunks(FRAME) {
             let sent = download.write(Bytes::copy_from_slice(frame));
             runtime.block_on(async {

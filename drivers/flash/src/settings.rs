@@ -1,13 +1,17 @@
 //! What users say about writing images: per instance in the configuration, per write in the call.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use rigd_driver::{ByteCount, DECODER_MEMORY};
+use rigd_driver::{ByteCount, DECODER_MEMORY, Delay};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Images up to this size are read back as a whole unless something else is said.
 pub(crate) const FULL_VERIFY: u64 = 4 << 30;
+
+/// How long a card may take for what it was given. The kernel itself gives a disk up to five tries of
+/// 30 s, and resets the bus in between.
+const STALL: Duration = Duration::from_secs(300);
 
 /// What is read back after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -81,6 +85,9 @@ pub struct FlashSettings {
     pub image_roots: Vec<PathBuf>,
     /// Memory that a decoder may take. `xz -9` needs 65 MiB.
     pub max_decoder_memory: ByteCount,
+    /// How long a card may get no further until the write is given up: 300 s unless given. The kernel
+    /// itself tries for up to three minutes. A sync has a limit of its own.
+    pub stall_limit: Delay,
     /// Lets `dut` give an incomplete card to the board.
     pub force: bool,
 }
@@ -95,6 +102,7 @@ impl Default for FlashSettings {
             find_bmap: true,
             image_roots: Vec::new(),
             max_decoder_memory: ByteCount(DECODER_MEMORY),
+            stall_limit: Delay(STALL),
             force: false,
         }
     }

@@ -22,7 +22,7 @@ use rigd_driver::DriverError;
 use crate::{
     blocks::Blocks,
     buffer::{Buffer, Record},
-    medium::{Medium, failed},
+    medium::{Medium, check_same, failed},
     pages::{BLOCK, BLOCKS, round_up},
     settings::{Delta, Verify},
     verify,
@@ -148,6 +148,7 @@ impl Writer {
         let (medium, shared) = (&*self.medium, &*self.shared);
         let (blocks, touched) = (&self.blocks, &self.touched);
         verify::read_back(medium, shared, blocks, touched, verify, &mut scratch)
+            .and_then(|()| check_same(medium))
             .inspect_err(|_| self.blocks = Blocks::default())
     }
 
@@ -156,6 +157,7 @@ impl Writer {
         buffer: &mut Buffer,
         scratch: &mut Option<Buffer>,
     ) -> Result<(), DriverError> {
+        check_same(&*self.medium)?;
         let first = buffer.first_block();
         let mut records = [None; BLOCKS];
         let mut wanted = [false; BLOCKS];

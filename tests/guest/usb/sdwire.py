@@ -7,7 +7,7 @@ NAME.reader, which has the card when the mux is at `host`. Options of a disk, `s
 `sdwire3`: a reader 1209:2404 without a control chip. After a reset of the bus the card is at the board
 until the host sends the reader a command; with no driver bound it stays there.
 
-Events beside those of a disk: `position`.
+Events beside those of a disk: `position` (position; of `sdwire` also torn: whether a transfer was cut).
 """
 from device import BULK, Device, Interface, Stall
 from storage import Disk, Reader
@@ -19,7 +19,7 @@ class SdWire(Device):
 
     def __init__(self, name, serial=None):
         super().__init__(name, serial)
-        self.position = 'dut'
+        self.position, self.reader = 'dut', None
 
     def state(self):
         return {'position': self.position}
@@ -33,7 +33,7 @@ class SdWire(Device):
                 mode, mask = setup.value >> 8, setup.value & 0xff
                 if mode == 0x20 and mask & 0x10:
                     self.position = 'host' if mask & 1 else 'dut'
-                    self.event('position', position=self.position)
+                    self.event('position', position=self.position, torn=self.reader.busy())
                 return b''
             case (0xc0, 0x0c):
                 return bytes([0xf0 | (self.position == 'host')])
@@ -81,7 +81,8 @@ class SdWire3(Disk):
 
 def sdwire(name, directory, serial=None, **options):
     mux = SdWire(name, serial)
-    return [mux, SdWireReader(f'{name}.reader', directory, mux, **options)]
+    mux.reader = SdWireReader(f'{name}.reader', directory, mux, **options)
+    return [mux, mux.reader]
 
 
 KINDS = {

@@ -9,12 +9,14 @@ Settings of a disk:
     write_protected
     error_at         byte at which reads and writes fail with a medium error; None: nowhere
     sync_error       whether SYNCHRONIZE CACHE fails
-    hang_at          byte at which a write is never answered
+    hang_at          byte at which a write is not answered until this changes
     unplug_at        byte at which a write pulls the disk
+    eject_at         byte at which a write finds that the medium was taken out
     rate             bytes a second that are written; None: as fast as it goes
+    read_delay       seconds that each read takes longer
 
-Events: `medium` (present), `sync`, `written` (first and last byte of all writes in a row; told when
-the row ends).
+Events: `medium` (present), `sync`, `hangs` (at), `written` (first and last byte of all writes in a
+row; told when the row ends).
 """
 import asyncio
 import os
@@ -42,7 +44,8 @@ class Disk(Device):
     vid, pid, product, speed = 0x0781, 0x5581, 'Ultra', HIGH
     nodes = {'sd': 1}
     inquiry = (b'rigd    ', b'Stick           ')
-    SETTINGS = ('present', 'size', 'write_protected', 'error_at', 'sync_error', 'hang_at', 'unplug_at', 'rate')
+    SETTINGS = ('present', 'size', 'write_protected', 'error_at', 'sync_error', 'hang_at', 'unplug_at', 'eject_at', 'rate',
+                'read_delay')
 
     def __init__(self, name, directory, serial=None, size='64M', file=None):
         super().__init__(name, serial)
@@ -53,14 +56,16 @@ class Disk(Device):
         self.file = open(path, 'r+b', buffering=0)
         self.size = os.path.getsize(path)
         self.present, self.write_protected, self.sync_error = True, False, False
-        self.error_at = self.hang_at = self.unplug_at = self.rate = None
-        self.row = None
+        self.error_at = self.hang_at = self.unplug_at = self.eject_at = self.rate = None
+        self.read_delay, self.row = 0, None
         self.reset()
         self.seen = None
 
     def reset(self):
         # What waits to be read by the host: bytes, or the exception that a transfer ends with.
         self.answers, self.sense, self.writing = asyncio.Queue(), NOTHING, None
+        # Whether a read is under way.
+        self.reading = False
 
     def plugged(self):
         self.reset()
@@ -157,6 +162,11 @@ class Disk(Device):
             return None
         if self.error_at is not None and at <= self.error_at < at + length:
             return self.refuse(READ_ERROR, tag, want, inward)
+        self.reading = True
+        try:
+            await asyncio.sleep(self.read_delay)
+        finally:
+            self.reading = False
         self.file.seek(at)
         return self.reply(self.file.read(length), tag, want)
 
@@ -174,8 +184,11 @@ class Disk(Device):
                 self.unplug_at = None
                 raise Gone
             if within(self.hang_at):
+                self.event('hangs', at=self.hang_at)
                 async with self.told:
                     await self.told.wait_for(lambda: not within(self.hang_at))
+            if within(self.eject_at):
+                self.eject_at, self.present = None, False
             if self.rate:
                 await asyncio.sleep(len(data) / self.rate)
             sense = NO_MEDIUM if not self.medium() else WRITE_ERROR if within(self.error_at) else NOTHING
@@ -239,6 +252,10 @@ class Reader(Disk):
 
     def medium(self):
         return self.present and self.mux.position == 'host'
+
+    def busy(self):
+        """Whether the host is in the middle of a transfer from or to the card."""
+        return self.reading or self.writing is not None
 
 
 KINDS = {'disk': lambda name, directory, **options: [Disk(name, directory, **options)]}

@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Mutex,
+        Condvar, Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64},
     },
 };
@@ -15,6 +15,8 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::{bmap::Bmap, layout::Form, pages::BLOCK, pages::BUFFER};
 
+mod faults;
+
 const SECTOR: usize = 512;
 
 #[derive(Debug, Default)]
@@ -25,13 +27,30 @@ struct Fake {
     bad: Option<u64>,
     /// This byte reads back another than was written.
     flipped: Option<usize>,
+    /// Where it does not answer until it is told to.
+    hangs: Mutex<Option<Hang>>,
+    answers: Condvar,
     sync_fails: AtomicBool,
+    /// A write that reaches this byte finds another card from then on.
+    changes: Option<u64>,
+    changed: AtomicBool,
     gone: AtomicBool,
     syncs: AtomicU32,
     written: AtomicU64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Hang {
+    Write,
+    Sync,
+}
+
 impl Fake {
+    fn hang(&self, at: Hang) {
+        let hangs = self.hangs.lock().unwrap();
+        drop(self.answers.wait_while(hangs, |hangs| *hangs == Some(at)));
+    }
+
     fn new(capacity: usize, fill: u8) -> Self {
         Self {
             data: Mutex::new(vec![fill; capacity]),
@@ -73,6 +92,13 @@ impl Medium for Fake {
             0,
             "direct I/O refuses this"
         );
+        self.hang(Hang::Write);
+        if self
+            .changes
+            .is_some_and(|place| place < at + bytes.len() as u64)
+        {
+            self.changed.store(true, Relaxed);
+        }
         if self.gone.load(Relaxed) || self.bad.is_some_and(|bad| bad < at + bytes.len() as u64) {
             return Err(eio());
         }
@@ -96,6 +122,7 @@ impl Medium for Fake {
 
     fn sync(&self, _: Option<u64>) -> io::Result<()> {
         self.syncs.fetch_add(1, Relaxed);
+        self.hang(Hang::Sync);
         // As the kernel: the first sync tells, the next one is content.
         if self.sync_fails.swap(false, Relaxed) {
             return Err(eio());
@@ -103,8 +130,12 @@ impl Medium for Fake {
         Ok(())
     }
 
+    fn has_changed(&self) -> bool {
+        self.changed.load(Relaxed)
+    }
+
     fn check_present(&self) -> Result<(), DriverError> {
-        if self.gone.load(Relaxed) {
+        if self.gone.load(Relaxed) || self.has_changed() {
             return Err(DriverError::Unavailable("/dev/fake is gone".into()));
         }
         Ok(())
@@ -145,6 +176,8 @@ struct Plan {
     bmap: Option<Bmap>,
     size: Option<u64>,
     blocks: Blocks,
+    /// Seconds for a buffer and for a sync.
+    limits: [u64; 2],
 }
 
 impl Default for Plan {
@@ -156,6 +189,7 @@ impl Default for Plan {
             bmap: None,
             size: None,
             blocks: Blocks::default(),
+            limits: [300, 10],
         }
     }
 }
@@ -176,9 +210,13 @@ fn write_while(medium: &Arc<Fake>, source: Pieces, plan: Plan, caller: Caller) -
         gaps: plan.gaps,
         delta: plan.delta,
         verify: plan.verify,
-        sync_limit: Duration::from_secs(10),
+        stall_limit: Duration::from_secs(plan.limits[0]),
+        sync_limit: Duration::from_secs(plan.limits[1]),
         blocks: plan.blocks,
     });
+    if medium.hangs.lock().unwrap().is_some() {
+        return outcome;
+    }
     assert_eq!(Arc::strong_count(medium), 1, "somebody keeps the medium");
     if let Some(written) = outcome.written {
         assert!(written >= medium.written.load(Relaxed) - before);
@@ -230,52 +268,6 @@ fn an_image_is_written_and_read_back_and_the_rest_of_the_card_stays() {
     assert!(held[..image.len()] == image);
     assert!(held[image.len()..].iter().all(|b| *b == 0xee));
     assert_eq!(card.syncs.load(Relaxed), 1);
-}
-
-#[test]
-fn an_error_of_sync_is_final() {
-    let card = Arc::new(Fake::new(2 * BUFFER, 0));
-    card.sync_fails.store(true, Relaxed);
-    let outcome = write(&card, Pieces::of(&noise(BUFFER, 2)), Plan::default());
-    assert_eq!(card.syncs.load(Relaxed), 1, "it is never tried again");
-    assert_eq!(outcome.blocks.known().count(), 0);
-    assert_eq!(
-        error(outcome),
-        "write stopped at 4 MiB of 4 MiB: cannot sync /dev/fake: Input/output error (os error 5)"
-    );
-}
-
-#[test]
-fn a_bad_place_is_named_and_what_was_written_before_counts() {
-    let card = Arc::new(Fake {
-        bad: Some(BUFFER as u64 + 5),
-        ..Fake::new(4 * BUFFER, 0)
-    });
-    let image = noise(4 * BUFFER, 3);
-    let plan = Plan {
-        size: Some(image.len() as u64),
-        ..Plan::default()
-    };
-    let outcome = write(&card, Pieces::of(&image), plan);
-    assert_eq!(outcome.blocks.known().collect::<Vec<_>>(), [0, 1, 2, 3]);
-    assert_eq!(
-        error(outcome),
-        "write stopped at 4 MiB of 16 MiB: cannot write /dev/fake at byte 4194304: Input/output \
-         error (os error 5)"
-    );
-}
-
-#[test]
-fn a_card_that_is_gone_is_unavailable() {
-    let card = Arc::new(Fake::new(4 * BUFFER, 0));
-    card.gone.store(true, Relaxed);
-    let outcome = write(&card, Pieces::of(&noise(BUFFER, 3)), Plan::default());
-    let error = outcome.result.unwrap_err();
-    assert!(matches!(error, DriverError::Unavailable(_)), "{error:?}");
-    assert_eq!(
-        error.to_string(),
-        "write stopped at 0 bytes of 4 MiB: /dev/fake is gone"
-    );
 }
 
 #[test]
