@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use sha2::{Digest, Sha256};
-
 use crate::pages::{BLOCK, BLOCKS, BUFFER, BlockPages, PAGE, runs};
 
 /// What a block of the target holds where it was written.
@@ -13,19 +11,21 @@ pub(crate) struct Record {
     pub(crate) pages: BlockPages,
     /// The hash is over no byte beyond this, counted from the start of the block.
     pub(crate) valid: u32,
-    /// SHA-256.
+    /// BLAKE3.
     pub(crate) hash: [u8; 32],
 }
 
 impl Record {
     /// The record of `block`, whose bytes start at its first page.
     pub(crate) fn of(block: &[u8], pages: BlockPages, valid: usize) -> Self {
-        let mut hash = Sha256::new();
-        pages.runs(valid).for_each(|run| hash.update(&block[run]));
+        let mut hash = blake3::Hasher::new();
+        for run in pages.runs(valid) {
+            hash.update(&block[run]);
+        }
         Self {
             pages,
             valid: valid as u32,
-            hash: hash.finalize().into(),
+            hash: *hash.finalize().as_bytes(),
         }
     }
 
@@ -54,6 +54,7 @@ pub(crate) struct Buffer {
     /// End of the last byte that was put, from the start of the buffer.
     pub(crate) valid: usize,
     pages: [BlockPages; BLOCKS],
+    records: [Option<Record>; BLOCKS],
 }
 
 impl Buffer {
@@ -65,6 +66,7 @@ impl Buffer {
             at: 0,
             valid: 0,
             pages: Default::default(),
+            records: Default::default(),
         }
     }
 
@@ -73,6 +75,7 @@ impl Buffer {
         self.at = at;
         self.valid = 0;
         self.pages = Default::default();
+        self.records = Default::default();
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -115,12 +118,22 @@ impl Buffer {
         }
     }
 
-    /// The record of one of its blocks; `None` when nothing of the block is to be written.
+    /// Makes the records of its blocks. Nothing may be put afterwards.
+    pub(crate) fn hash_blocks(&mut self) {
+        for block in 0..BLOCKS {
+            let pages = self.pages[block];
+            let base = block * BLOCK;
+            let valid = self.valid.saturating_sub(base).min(BLOCK);
+            let bytes = &self.bytes()[base..base + BLOCK];
+            let record = (!pages.is_empty()).then(|| Record::of(bytes, pages, valid));
+            self.records[block] = record;
+        }
+    }
+
+    /// The record of one of its blocks, once they are hashed; `None` when nothing of the block is to be
+    /// written.
     pub(crate) fn record(&self, block: usize) -> Option<Record> {
-        let pages = self.pages[block];
-        let base = block * BLOCK;
-        let valid = self.valid.saturating_sub(base).min(BLOCK);
-        (!pages.is_empty()).then(|| Record::of(&self.bytes()[base..base + BLOCK], pages, valid))
+        self.records[block]
     }
 
     /// Runs to write, as ranges of the buffer, of the blocks that `wanted` tells of.

@@ -1,10 +1,10 @@
 //! One write from its first byte to its end, on a thread of its own.
 //!
 //! ```text
-//!   decoder ──chunks──> engine (place, check, hash) ──buffers──> writer ──> medium
+//!   decoder ──chunks──> engine (place, check) ──buffers──> hasher ──buffers──> writer ──> medium
 //! ```
 //!
-//! The three run beside each other. Of several errors the first is told. The engine never waits on
+//! All of them run beside each other. Of several errors the first is told. The engine never waits on
 //! hardware itself: a writer that hangs is left behind, with the medium that it holds.
 
 use std::{
@@ -23,16 +23,18 @@ use crate::{
     blocks::Blocks,
     buffer::Buffer,
     fill::{Exchange, Filler},
+    hasher::{self, Part},
     layout::{Gaps, Layout},
     medium::{Keep, Medium, failed},
     progress::Progress,
     settings::{Delta, FULL_VERIFY, Report, Verify},
     source::{Piece, Source},
-    writer::{Ended, Shared, Work, Writer},
+    writer::{Ended, Shared, Writer},
 };
 
-/// Buffers that go round: one is filled, one is written, and one evens out the difference.
-const BUFFERS: usize = 3;
+/// Buffers that go round: one is filled, one is hashed, one is written, and one evens out the
+/// differences.
+const BUFFERS: usize = 4;
 /// How often a wait looks whether it is still wanted, and the progress is told.
 const POLL: Duration = Duration::from_millis(100);
 /// How long a writer that was told to stop is waited for before it is left behind: it finishes its
@@ -122,21 +124,21 @@ fn feed(
         Ok(size) => size,
         Err(error) => return filler.give_up().broken(error, layout.size()),
     };
-    let (mut pipe, filled) = match filler.finish() {
+    let (mut pipe, mapped) = match filler.finish() {
         Ok(done) => done,
         Err((pipe, error)) => return pipe.broken(error, Some(size)),
     };
-    let verify = verify.unwrap_or(if filled.bytes <= FULL_VERIFY {
+    let verify = verify.unwrap_or(if mapped <= FULL_VERIFY {
         Verify::Full
     } else {
         Verify::Sampled
     });
     match pipe.end(size, verify) {
-        Ok(blocks) => {
-            let sha256 = filled.hash.iter().map(|b| format!("{b:02x}")).collect();
+        Ok((blocks, hash)) => {
+            let sha256 = hash.iter().map(|b| format!("{b:02x}")).collect();
             let report = Report {
                 size,
-                mapped: filled.bytes,
+                mapped,
                 unchanged: pipe.shared.unchanged.load(Relaxed),
                 sha256,
                 verify,
@@ -173,7 +175,7 @@ fn pour(
 
 /// The engine's end of the writer.
 pub(crate) struct Pipe {
-    full: Option<SyncSender<Work>>,
+    full: Option<SyncSender<Part>>,
     empty: Receiver<Buffer>,
     fresh: Vec<Buffer>,
     ended: Receiver<Ended>,
@@ -193,6 +195,7 @@ pub(crate) struct Pipe {
 impl Pipe {
     fn start(job: &mut Job, shared: Arc<Shared>) -> Result<Self, DriverError> {
         let (full_tx, full) = sync_channel(BUFFERS + 1);
+        let hashed = hasher::start(full, BUFFERS + 1)?;
         let (empty_tx, empty) = channel();
         let (ended_tx, ended) = channel();
         let writer = Writer {
@@ -202,7 +205,7 @@ impl Pipe {
             blocks: std::mem::take(&mut job.blocks),
             touched: Vec::new(),
         };
-        writer.start(full, empty_tx, ended_tx)?;
+        writer.start(hashed, empty_tx, ended_tx)?;
         Ok(Self {
             full: Some(full_tx),
             empty,
@@ -227,10 +230,11 @@ impl Pipe {
     }
 
     /// Hands the end over and waits for the medium to have everything.
-    fn end(&mut self, size: u64, verify: Verify) -> Result<Blocks, DriverError> {
+    /// Gives what the card holds then, and the SHA-256 of the image.
+    fn end(&mut self, size: u64, verify: Verify) -> Result<(Blocks, [u8; 32]), DriverError> {
         self.size = Some(size);
         let scratch = self.empty()?;
-        self.send(Work::End {
+        self.send(Part::End {
             size,
             verify,
             scratch,
@@ -239,10 +243,10 @@ impl Pipe {
         loop {
             match self.ended.recv_timeout(POLL) {
                 Ok(ended) => {
-                    let blocks = self.take(ended)?;
+                    let (blocks, hash) = self.take(ended)?;
                     // A writer that was told to stop ends well, and early.
                     self.look()?;
-                    return Ok(blocks);
+                    return Ok((blocks, hash.ok_or_else(lost)?));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(lost()),
@@ -272,10 +276,10 @@ impl Pipe {
         )))
     }
 
-    fn send(&mut self, work: Work) -> Result<(), DriverError> {
+    fn send(&mut self, part: Part) -> Result<(), DriverError> {
         let full = self.full.as_ref().ok_or_else(lost)?;
         // There are fewer buffers than places, so this never waits.
-        match full.send(work) {
+        match full.send(part) {
             Ok(()) => Ok(()),
             Err(_) => Err(self.writers_error()),
         }
@@ -289,9 +293,9 @@ impl Pipe {
         }
     }
 
-    fn take(&mut self, ended: Ended) -> Result<Blocks, DriverError> {
+    fn take(&mut self, ended: Ended) -> Result<(Blocks, Option<[u8; 32]>), DriverError> {
         match ended.result {
-            Ok(()) => Ok(ended.blocks),
+            Ok(hash) => Ok((ended.blocks, hash)),
             Err(error) => {
                 self.left = Some(ended.blocks);
                 Err(error)
@@ -347,7 +351,7 @@ impl Exchange for Pipe {
     }
 
     fn full(&mut self, buffer: Buffer) -> Result<(), DriverError> {
-        self.send(Work::Write(buffer))
+        self.send(Part::Data(buffer))
     }
 }
 

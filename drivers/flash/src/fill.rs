@@ -1,7 +1,6 @@
 //! Puts the parts of an image together into whole buffers. Pure but for where buffers come from.
 
 use rigd_driver::DriverError;
-use sha2::{Digest, Sha256};
 
 use crate::{
     buffer::Buffer,
@@ -20,23 +19,13 @@ pub(crate) trait Exchange {
     fn full(&mut self, buffer: Buffer) -> Result<(), DriverError>;
 }
 
-/// Fills buffers, and hashes what is in them.
+/// Fills buffers.
 #[derive(Debug)]
 pub(crate) struct Filler<E> {
     exchange: E,
     current: Option<Buffer>,
     gaps: Gaps,
-    hash: Sha256,
     bytes: u64,
-}
-
-/// What was handed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Filled {
-    /// Bytes to write; less than the image has where parts of it are left out.
-    pub(crate) bytes: u64,
-    /// SHA-256 of these bytes in order.
-    pub(crate) hash: [u8; 32],
 }
 
 impl<E: Exchange> Filler<E> {
@@ -45,7 +34,6 @@ impl<E: Exchange> Filler<E> {
             exchange,
             current: None,
             gaps,
-            hash: Sha256::new(),
             bytes: 0,
         }
     }
@@ -59,16 +47,13 @@ impl<E: Exchange> Filler<E> {
         self.exchange
     }
 
-    /// Hands the last buffer over.
-    pub(crate) fn finish(mut self) -> Result<(E, Filled), (E, DriverError)> {
-        if let Err(error) = self.flush() {
-            return Err((self.exchange, error));
+    /// Hands the last buffer over. Gives how many bytes there are to write: less than the image has
+    /// where parts of it are left out.
+    pub(crate) fn finish(mut self) -> Result<(E, u64), (E, DriverError)> {
+        match self.flush() {
+            Ok(()) => Ok((self.exchange, self.bytes)),
+            Err(error) => Err((self.exchange, error)),
         }
-        let filled = Filled {
-            bytes: self.bytes,
-            hash: self.hash.finalize().into(),
-        };
-        Ok((self.exchange, filled))
     }
 
     fn flush(&mut self) -> Result<(), DriverError> {
@@ -80,7 +65,6 @@ impl<E: Exchange> Filler<E> {
         }
         for run in buffer.runs([true; BLOCKS]) {
             self.bytes += run.len() as u64;
-            self.hash.update(&buffer.bytes()[run]);
         }
         self.exchange.full(buffer)
     }

@@ -16,6 +16,7 @@ mod disk;
 mod engine;
 mod fill;
 mod flasher;
+mod hasher;
 mod image;
 mod layout;
 mod mark;

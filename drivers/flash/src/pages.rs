@@ -11,7 +11,7 @@ pub(crate) const PAGE: usize = 4096;
 /// Bytes of a block: what is hashed, verified, compared and left out as one.
 pub(crate) const BLOCK: usize = 1 << 20;
 /// Bytes of a buffer: what is written at once. The rate of cards does not grow beyond this.
-pub(crate) const BUFFER: usize = 4 << 20;
+pub(crate) const BUFFER: usize = 2 << 20;
 /// Blocks of a buffer.
 pub(crate) const BLOCKS: usize = BUFFER / BLOCK;
 

@@ -10,7 +10,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rigd_driver::{Call, DriverError, Upload};
 use rustix::fs::{Mode, OFlags, SeekFrom, open, seek};
 use tokio::runtime::Handle;
@@ -69,6 +69,7 @@ pub(crate) struct FromFile {
     path: PathBuf,
     at: u64,
     size: u64,
+    piece: BytesMut,
 }
 
 impl FromFile {
@@ -102,6 +103,7 @@ impl FromFile {
             path: opened,
             at: 0,
             size: found.size(),
+            piece: BytesMut::new(),
         })
     }
 
@@ -148,10 +150,11 @@ impl FromFile {
             return Ok(Some(Piece::Hole(hole)));
         }
         let count = (self.size - self.at).min(PIECE as u64) as usize;
-        let mut bytes = vec![0; count];
-        self.file.read_exact_at(&mut bytes, self.at)?;
+        // The memory of the piece before, once that is used.
+        self.piece.resize(count, 0);
+        self.file.read_exact_at(&mut self.piece, self.at)?;
         self.at += count as u64;
-        Ok(Some(Piece::Data(bytes.into())))
+        Ok(Some(Piece::Data(self.piece.split().freeze())))
     }
 }
 

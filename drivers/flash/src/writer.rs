@@ -37,6 +37,8 @@ pub(crate) enum Work {
         size: u64,
         verify: Verify,
         scratch: Buffer,
+        /// SHA-256 of what was to be written, in order.
+        hash: Option<[u8; 32]>,
     },
 }
 
@@ -67,7 +69,8 @@ impl Shared {
 /// How a writer ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) result: Result<(), DriverError>,
+    /// SHA-256 of what was to be written, where the image came to its end.
+    pub(crate) result: Result<Option<[u8; 32]>, DriverError>,
     /// What the card holds for certain; nothing after an error of sync.
     pub(crate) blocks: Blocks,
 }
@@ -106,7 +109,11 @@ impl Writer {
             .map_err(|e| DriverError::Exhausted(format!("cannot start a thread to write: {e}")))
     }
 
-    fn run(&mut self, full: &Receiver<Work>, empty: &Sender<Buffer>) -> Result<(), DriverError> {
+    fn run(
+        &mut self,
+        full: &Receiver<Work>,
+        empty: &Sender<Buffer>,
+    ) -> Result<Option<[u8; 32]>, DriverError> {
         let mut scratch = None;
         let mut outcome = Ok(None);
         while let Ok(work) = full.recv() {
@@ -126,8 +133,9 @@ impl Writer {
                     size,
                     verify,
                     scratch,
+                    hash,
                 } => {
-                    outcome = Ok(Some((size, verify, scratch)));
+                    outcome = Ok(Some((size, verify, scratch, hash)));
                     break;
                 }
             }
@@ -142,14 +150,15 @@ impl Writer {
             // The first error is the cause.
             return outcome.and(Err(error));
         }
-        let Some((_, verify, mut scratch)) = outcome? else {
-            return Ok(());
+        let Some((_, verify, mut scratch, hash)) = outcome? else {
+            return Ok(None);
         };
         let (medium, shared) = (&*self.medium, &*self.shared);
         let (blocks, touched) = (&self.blocks, &self.touched);
         verify::read_back(medium, shared, blocks, touched, verify, &mut scratch)
             .and_then(|()| check_same(medium))
-            .inspect_err(|_| self.blocks = Blocks::default())
+            .inspect_err(|_| self.blocks = Blocks::default())?;
+        Ok(hash)
     }
 
     fn write(
