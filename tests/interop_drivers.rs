@@ -33,6 +33,22 @@
 //! | noyito: status, also of the command line, and no read | `relay::relay_status`, `relay::relay_status_of_the_command_line`, `relay::relay_reads_nothing` |
 //! | noyito: garbage, silence, wrong channels; HID | `noyito_serial` and `relay_boards` of the crate `rigd-drivers-relays`, `guest_relays` |
 //! | composite: nesting; proxy | `instruments::composite_children`, `instruments::proxy_is_its_target` |
+//!
+//! What goes wrong with a console, a relay board or a line, and the test of it; of power switches on the
+//! network in `power_network`, of cards in `guest_faults`. After each of them the other instruments go on.
+//!
+//! | what | test |
+//! |---|---|
+//! | the device is missing, and comes | `ports::an_absent_port_is_waited_for` and `log` (serial), `relay_boards::a_board_that_is_not_there_is_absent_and_found_when_it_comes`, `find::a_host_without_chips` (gpio) |
+//! | no permission: the rule and the group | `open_tty::a_lack_of_permission_names_path_group_and_cure`, `usb_handles::a_file_without_permission_names_the_rule`, `find::a_missing_permission_names_the_rule_and_the_group` |
+//! | somebody else has it | `ports::a_port_belongs_to_one_instance`, `relay_boards::a_board_that_another_program_holds_is_faulty`, `noyito_serial::a_port_that_another_program_has_is_waited_for_and_named`, `relay::a_line_that_is_taken_names_its_holder` and `guest` |
+//! | unplugged in a call or a session | `guest_console`, `guest_relays`, `guest`, `guest_dutlink`; `unplug` (serial), `relay_boards::a_board_that_is_unplugged_in_a_call_is_unavailable_and_comes_back` |
+//! | wedged: a call that never returns | `usb_handles::a_request_that_never_returns_costs_its_device_alone`, `relay_boards::a_board_whose_request_never_returns_costs_its_instance_alone`, `relay::a_chip_that_hangs_costs_its_own_calls_only` |
+//! | wrong chip or line name | `find::what_is_not_there_is_told_with_what_is`, `guest` |
+//! | several fit | `find::two_that_fit_are_listed_with_the_key_that_tells_them_apart`, the crate `rigd-device` |
+//! | garbage on the line | `streams::bytes_pass_untouched_both_ways`, `noyito_serial::answers_are_read_as_the_boards_write_them` |
+//! | reads of 0 bytes | `empty_reads` (serial) |
+//! | a baud rate or format that the adapter refuses | `settings::what_a_device_refuses_is_an_error_and_changes_nothing`, `guest_console`, `rfc2217::a_refused_speed_leaves_everything_as_it_was` |
 
 mod support;
 
