@@ -103,19 +103,28 @@ impl Sink<'_> {
         let name = self.encoding.name();
         match error.downcast::<DriverError>() {
             Ok(error) => error,
+            Err(error) if is_truncation(&error, self.encoding) => DriverError::InvalidArgument(
+                format!("truncated {name} data: it ends after {decoded} decoded bytes"),
+            ),
             // liblzma: "memory limit reached"; zstd: "Frame requires too much memory for decoding".
             Err(error) if error.to_string().contains("memory") => {
                 too_hungry(self.encoding, None, self.memory)
-            }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                DriverError::InvalidArgument(format!(
-                    "truncated {name} data: it ends after {decoded} decoded bytes"
-                ))
             }
             Err(error) => DriverError::InvalidArgument(format!(
                 "checksum or format error in {name} data after {decoded} decoded bytes: {error}"
             )),
         }
+    }
+}
+
+/// Whether the input ended too early.
+fn is_truncation(error: &io::Error, encoding: Encoding) -> bool {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => true,
+        // Of liblzma's LZMA_BUF_ERROR, "no progress is possible": all input was given and more output is
+        // wanted. What really lacks memory has another kind.
+        io::ErrorKind::OutOfMemory => encoding == Encoding::Xz,
+        _ => false,
     }
 }
 
