@@ -86,3 +86,43 @@ pub(crate) fn on_board(serial: Option<&String>, usb: &UsbMatch, baudrate: u32) -
 fn expected() -> bool {
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use rigd_device::UsbId;
+    use serde_json::json;
+
+    use super::*;
+
+    fn console(config: serde_json::Value) -> Result<SerialConfig, ConfigError> {
+        let config: DutlinkConsoleConfig = serde_json::from_value(config).unwrap();
+        config.console().map(Cow::into_owned)
+    }
+
+    #[test]
+    fn it_is_the_serial_port_of_that_board_set_as_configured() {
+        let console = console(json!({
+            "serial": "c415a913", "baudrate": 9600, "check_present": false, "cps": 10.0,
+            "disable_hupcl": true, "history": 500, "hold": "lease",
+        }))
+        .unwrap();
+        let usb = console.device.unwrap().usb;
+        assert_eq!(usb.vendor, Some(UsbId(0x2b23)));
+        assert_eq!(usb.product, Some(UsbId(0x1012)));
+        assert_eq!(usb.serial.as_deref(), Some("c415a913"));
+        assert_eq!((console.baudrate, console.history), (9600, 500));
+        assert_eq!((console.cps, console.hold), (Some(10.0), Hold::Lease));
+        assert!(console.disable_hupcl && !console.check_present);
+    }
+
+    #[test]
+    fn what_no_console_has_is_refused_by_its_key() {
+        for (config, key) in [
+            (json!({"baudrate": 0}), "baudrate"),
+            (json!({"timeout_s": 0}), "timeout_s"),
+            (json!({"serial": "a", "usb": {"serial": "b"}}), "usb.serial"),
+        ] {
+            assert_eq!(console(config).unwrap_err().key, key);
+        }
+    }
+}

@@ -34,6 +34,15 @@ const WIND_UP: Duration = Duration::from_secs(30);
 /// How long what was written may take to reach the card: what upstream grants.
 const SYNC_LIMIT: Duration = Duration::from_secs(900);
 
+/// Where an image comes from.
+#[derive(Debug)]
+pub enum ImageFrom {
+    /// A client, or the URL that it gave.
+    Client(ResourceHandle),
+    /// A file of this host below one of the configured `imageRoots`.
+    Host(PathBuf),
+}
+
 /// Writes images to one card, and knows whether it is complete.
 ///
 /// Clones are the same card.
@@ -115,7 +124,7 @@ impl Flasher {
         self.state.swap(None);
     }
 
-    /// Writes what `handle` names. `medium` opens the card, exclusively; it runs after the image is
+    /// Writes an image. `medium` opens the card, exclusively; it runs after the image is
     /// known to begin well, and what it opened is closed before this returns unless the driver keeps
     /// a clone. Not cancel-safe: a write that is dropped stops with its next buffer, and the card is
     /// incomplete.
@@ -126,30 +135,16 @@ impl Flasher {
     pub async fn write(
         &self,
         call: &Call,
-        handle: ResourceHandle,
+        image: ImageFrom,
         options: &WriteOptions,
         medium: impl Future<Output = Result<Arc<dyn Medium>, DriverError>>,
     ) -> Result<Report, DriverError> {
         let settings = self.settings.with(options);
         let bmap = options.bmap.as_deref();
-        let image = Image::receive(call, handle, &settings, bmap).await?;
-        self.write_image(call, image, settings, medium).await
-    }
-
-    /// As [`write`](Self::write), from a file of this host below one of the configured `imageRoots`.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub async fn write_file(
-        &self,
-        call: &Call,
-        path: &Path,
-        options: &WriteOptions,
-        medium: impl Future<Output = Result<Arc<dyn Medium>, DriverError>>,
-    ) -> Result<Report, DriverError> {
-        let settings = self.settings.with(options);
-        let bmap = options.bmap.as_deref();
-        let image = Image::open(call, path, &settings, bmap).await?;
+        let image = match image {
+            ImageFrom::Client(handle) => Image::receive(call, handle, &settings, bmap).await?,
+            ImageFrom::Host(path) => Image::open(call, &path, &settings, bmap).await?,
+        };
         self.write_image(call, image, settings, medium).await
     }
 

@@ -38,31 +38,33 @@ pub(crate) fn start(parts: Receiver<Part>, room: usize) -> Result<Receiver<Work>
 }
 
 fn run(parts: &Receiver<Part>, work: &SyncSender<Work>) {
-    let mut whole = Some(Sha256::new());
+    let mut whole = Sha256::new();
     while let Ok(part) = parts.recv() {
-        let part = match part {
+        // A writer that is gone has said why.
+        match part {
             Part::Data(mut buffer) => {
-                if let Some(whole) = &mut whole {
-                    let runs = buffer.runs([true; BLOCKS]);
-                    runs.for_each(|run| whole.update(&buffer.bytes()[run]));
-                }
+                let runs = buffer.runs([true; BLOCKS]);
+                runs.for_each(|run| whole.update(&buffer.bytes()[run]));
                 buffer.hash_blocks();
-                Work::Write(buffer)
+                if work.send(Work::Write(buffer)).is_err() {
+                    return;
+                }
             }
             Part::End {
                 size,
                 verify,
                 scratch,
-            } => Work::End {
-                size,
-                verify,
-                scratch,
-                hash: whole.take().map(|whole| whole.finalize().into()),
-            },
-        };
-        // A writer that is gone has said why.
-        if work.send(part).is_err() {
-            return;
+            } => {
+                let hash = whole.finalize().into();
+                let end = Work::End {
+                    size,
+                    verify,
+                    scratch,
+                    hash,
+                };
+                work.send(end).ok();
+                return;
+            }
         }
     }
 }
@@ -103,7 +105,7 @@ mod tests {
                 }
                 Work::End { hash, .. } => {
                     assert_eq!(blocks.next(), None);
-                    assert_eq!(hash, Some(Sha256::digest(&image).into()));
+                    assert_eq!(hash, <[u8; 32]>::from(Sha256::digest(&image)));
                     return;
                 }
             }

@@ -6,8 +6,8 @@
 //!   is at the host, and calls [`Flasher::left_host`] before the card leaves.
 //! - [`FlashSettings`]: the part `flash:` of a driver's config.
 //!
-//! The planner (`pages`, `sparse`, `bmap`, `layout`, `fill`) is pure; `engine` and `writer` are the
-//! two threads around it.
+//! The planner (`pages`, `sparse`, `bmap`, `layout`, `fill`) is pure; `engine`, `hasher` and `writer`
+//! are the three threads around it.
 
 mod blocks;
 mod bmap;
@@ -33,7 +33,7 @@ mod verify;
 mod writer;
 
 pub use disk::{Access, Disk, Extent};
-pub use flasher::Flasher;
+pub use flasher::{Flasher, ImageFrom};
 pub use image::{MAX_MAP, maps_beside};
 pub use medium::{Keep, Medium, Witness};
 pub use ready::open_when_ready;

@@ -38,7 +38,7 @@ pub(crate) enum Work {
         verify: Verify,
         scratch: Buffer,
         /// SHA-256 of what was to be written, in order.
-        hash: Option<[u8; 32]>,
+        hash: [u8; 32],
     },
 }
 
@@ -158,7 +158,7 @@ impl Writer {
         verify::read_back(medium, shared, blocks, touched, verify, &mut scratch)
             .and_then(|()| check_same(medium))
             .inspect_err(|_| self.blocks = Blocks::default())?;
-        Ok(hash)
+        Ok(Some(hash))
     }
 
     fn write(

@@ -22,7 +22,7 @@ use std::{
 use rigd_driver::{
     Call, ConfigError, Driver, DriverError, Interface, Mode, OpenCx, OpenError, ResourceHandle,
 };
-use rigd_flash::{Access, Flasher, Medium, Report, WriteOptions};
+use rigd_flash::{Access, Flasher, ImageFrom, Medium, Report, WriteOptions};
 use tokio::time::sleep;
 
 use crate::{
@@ -145,12 +145,7 @@ impl<M: Mux> SdMux<M> {
         handle: ResourceHandle,
         options: Option<WriteOptions>,
     ) -> Result<Report, DriverError> {
-        let options = options.unwrap_or_default();
-        let disk = self.at_host(&call, Access::Write);
-        let report = self.flasher.write(&call, handle, &options, disk).await?;
-        // Some cards go on working after they said that they were done.
-        sleep(self.leeway).await;
-        Ok(report)
+        self.flash(call, ImageFrom::Client(handle), options).await
     }
 
     async fn write_file(
@@ -159,12 +154,19 @@ impl<M: Mux> SdMux<M> {
         path: PathBuf,
         options: Option<WriteOptions>,
     ) -> Result<Report, DriverError> {
+        self.flash(call, ImageFrom::Host(path), options).await
+    }
+
+    async fn flash(
+        &self,
+        call: Call,
+        image: ImageFrom,
+        options: Option<WriteOptions>,
+    ) -> Result<Report, DriverError> {
         let options = options.unwrap_or_default();
         let disk = self.at_host(&call, Access::Write);
-        let report = self
-            .flasher
-            .write_file(&call, &path, &options, disk)
-            .await?;
+        let report = self.flasher.write(&call, image, &options, disk).await?;
+        // Some cards go on working after they said that they were done.
         sleep(self.leeway).await;
         Ok(report)
     }

@@ -12,7 +12,8 @@ use rigd_driver::{
     OpenError, ResourceHandle,
 };
 use rigd_flash::{
-    Access, Extent, FlashSettings, Flasher, Medium, Report, WriteOptions, open_when_ready,
+    Access, Extent, FlashSettings, Flasher, ImageFrom, Medium, Report, WriteOptions,
+    open_when_ready,
 };
 use rustix::fs::{Access as Permission, AtFlags, CWD, accessat};
 use schemars::JsonSchema;
@@ -157,10 +158,7 @@ impl DiskStorage {
         handle: ResourceHandle,
         options: Option<WriteOptions>,
     ) -> Result<Report, DriverError> {
-        let options = options.unwrap_or_default();
-        let disk = self.disk(&call, Access::Write);
-        let written = self.flasher.write(&call, handle, &options, disk).await;
-        self.told(written)
+        self.flash(call, ImageFrom::Client(handle), options).await
     }
 
     async fn write_file(
@@ -169,9 +167,18 @@ impl DiskStorage {
         path: PathBuf,
         options: Option<WriteOptions>,
     ) -> Result<Report, DriverError> {
+        self.flash(call, ImageFrom::Host(path), options).await
+    }
+
+    async fn flash(
+        &self,
+        call: Call,
+        image: ImageFrom,
+        options: Option<WriteOptions>,
+    ) -> Result<Report, DriverError> {
         let options = options.unwrap_or_default();
         let disk = self.disk(&call, Access::Write);
-        let written = self.flasher.write_file(&call, &path, &options, disk).await;
+        let written = self.flasher.write(&call, image, &options, disk).await;
         self.told(written)
     }
 

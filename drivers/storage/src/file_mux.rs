@@ -18,7 +18,9 @@ use rigd_driver::{
     Call, ConfigError, Driver, DriverError, HealthHandle, Interface, Mode, OpenCx, OpenError,
     ResourceHandle,
 };
-use rigd_flash::{Access, Disk, Extent, FlashSettings, Flasher, Medium, Report, WriteOptions};
+use rigd_flash::{
+    Access, Disk, Extent, FlashSettings, Flasher, ImageFrom, Medium, Report, WriteOptions,
+};
 use rustix::fs::{Access as Permission, AtFlags, CWD, accessat};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -166,9 +168,7 @@ impl FileMux {
         handle: ResourceHandle,
         options: Option<WriteOptions>,
     ) -> Result<Report, DriverError> {
-        let options = options.unwrap_or_default();
-        let card = self.card(&call, Access::Write);
-        self.flasher.write(&call, handle, &options, card).await
+        self.flash(call, ImageFrom::Client(handle), options).await
     }
 
     async fn write_file(
@@ -177,9 +177,18 @@ impl FileMux {
         path: PathBuf,
         options: Option<WriteOptions>,
     ) -> Result<Report, DriverError> {
+        self.flash(call, ImageFrom::Host(path), options).await
+    }
+
+    async fn flash(
+        &self,
+        call: Call,
+        image: ImageFrom,
+        options: Option<WriteOptions>,
+    ) -> Result<Report, DriverError> {
         let options = options.unwrap_or_default();
         let card = self.card(&call, Access::Write);
-        self.flasher.write_file(&call, &path, &options, card).await
+        self.flasher.write(&call, image, &options, card).await
     }
 
     async fn read(self: Arc<Self>, call: Call, handle: ResourceHandle) -> Result<(), DriverError> {
