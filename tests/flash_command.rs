@@ -153,6 +153,13 @@ fn interlocks_bind_it() {
         &["flash", "rig", &file],
         &["error: interlock card: storage.write needs power to be off; it is on"],
     );
+    // Another way to write is the same to a rule.
+    let given = format!("\"{file}\"");
+    rig.says(
+        1,
+        &["call", "rig", "storage.write_file", &given],
+        &["interlock card: storage.write_file needs power to be off; it is on"],
+    );
     assert!(rig.card().iter().all(|byte| *byte == 0xee));
     rig.says(0, &["call", "rig", "power.off"], &[]);
     rig.says(0, &["flash", "rig", &file], &["to storage, "]);

@@ -6,6 +6,7 @@
 
 mod card;
 mod images;
+mod meanwhile;
 mod tools;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 
 use card::Card;
 use images::Image;
+use meanwhile::Calls;
 use rigd_client::{Compression, Device};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -34,8 +36,6 @@ const DEADLINE: Duration = Duration::from_secs(600);
 const MEMORY: f64 = 24.0 * 1024.0 * 1024.0;
 /// What `xz -3` remembers of its output, the most of all packers here.
 const WINDOW: f64 = 4.0 * 1024.0 * 1024.0;
-/// As far apart as the calls of a test that waits for its board.
-const BETWEEN_CALLS: Duration = Duration::from_millis(1);
 /// How long calls are made without a card that flushes.
 const IDLE: Duration = Duration::from_secs(5);
 /// Bytes a second of a slow card, as they are sold.
@@ -226,15 +226,17 @@ impl Bench<'_> {
             let what = format!("slow card: {mib} MiB raw again, {what}; left: the first time");
             table.add(&what, Unit::Rate, Goal::None, figures);
         }
+        let what = "another client's call of rigd while a card flushes, p99; left: idle";
+        let options = json!({"delta": "none"});
+        let writing = self.rigd.write_file(&raw, &options);
+        let figures = calls_meanwhile(self.rigd, writing).await;
+        table.add(what, Unit::Seconds, Goal::AtMostTimes(2.0), figures);
         for (name, side) in [("rigd", Some(self.rigd)), ("Python", self.python)] {
             let Some(side) = side else { continue };
-            let goal = match name {
-                "rigd" => Goal::AtMostTimes(2.0),
-                _ => Goal::None,
-            };
-            let figures = calls_meanwhile(side, &raw).await;
-            let what = format!("another call of {name} while a card flushes, p99; left: idle");
-            table.add(&what, Unit::Seconds, goal, figures);
+            let writing = side.upload(&raw, Compression::None);
+            let figures = calls_meanwhile(side, writing).await;
+            let what = format!("the same of {name} while a client uploads the image");
+            table.add(&what, Unit::Seconds, Goal::None, figures);
         }
         Ok(())
     }
@@ -314,36 +316,18 @@ impl Bench<'_> {
 }
 
 /// p99 of a call to another instrument while nothing else is done, and while an image is written.
-async fn calls_meanwhile(side: &Side, image: &Image) -> Figures {
-    let power = side.peer.exporter.device("power").await?;
-    let idle = p99(&power, tokio::time::sleep(IDLE)).await?;
-    let mut written = Ok(0.0);
-    let writing = async { written = side.upload(image, Compression::None).await };
-    let busy = p99(&power, writing).await?;
+async fn calls_meanwhile(
+    side: &Side,
+    writing: impl Future<Output = Result<f64, Failure>>,
+) -> Figures {
+    let calls = Calls::start(&side.peer.address);
+    tokio::time::sleep(IDLE).await;
+    let idle = calls.p99().await?;
+    let calls = Calls::start(&side.peer.address);
+    let written = writing.await;
+    let busy = calls.p99().await?;
     written?;
     Ok((Some(idle), Some(busy)))
-}
-
-/// The percentile of calls that are made one after the other until `end`.
-async fn p99(power: &Device, end: impl Future<Output = ()>) -> Result<f64, Failure> {
-    tokio::pin!(end);
-    let mut took = vec![];
-    loop {
-        let call = async {
-            let began = Instant::now();
-            power.call("off", vec![]).await?;
-            let took = began.elapsed().as_secs_f64();
-            tokio::time::sleep(BETWEEN_CALLS).await;
-            Ok::<_, Failure>(took)
-        };
-        tokio::select! {
-            () = &mut end => break,
-            one = call => took.push(one?),
-        }
-    }
-    took.sort_by(f64::total_cmp);
-    let at = took.len() * 99 / 100;
-    Ok(*took.get(at).ok_or("no call came to its end")?)
 }
 
 /// An exporter with the card.

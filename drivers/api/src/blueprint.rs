@@ -102,6 +102,11 @@ impl Blueprint {
         self.0.switches_to(method)
     }
 
+    /// Other ways to do what a method does.
+    pub(crate) fn variants_of(&self, method: &str) -> Vec<&'static str> {
+        self.0.variants_of(method)
+    }
+
     /// Whether a method never queues.
     pub(crate) fn preempts(&self, method: &str) -> bool {
         self.0.preempts(method)
@@ -126,6 +131,7 @@ pub(crate) trait Erased: Send + Sync {
     fn states(&self) -> Vec<&'static str>;
     fn enters(&self, method: &str) -> Vec<&'static str>;
     fn switches_to(&self, method: &str) -> Option<&'static str>;
+    fn variants_of(&self, method: &str) -> Vec<&'static str>;
     fn preempts(&self, method: &str) -> bool;
     fn reached_at_once(&self, state: &str) -> bool;
     fn find(&self, method: &str) -> Option<(MethodKind, Mode)>;
@@ -203,6 +209,10 @@ impl<D: Driver> Erased for Typed<D> {
 
     fn enters(&self, method: &str) -> Vec<&'static str> {
         self.interface.enters(method)
+    }
+
+    fn variants_of(&self, method: &str) -> Vec<&'static str> {
+        self.interface.variants_of(method).collect()
     }
 
     fn switches_to(&self, method: &str) -> Option<&'static str> {

@@ -121,6 +121,8 @@ pub struct Instance {
     condition: watch::Sender<Condition>,
     supervisor: TaskScope,
     guard: OnceLock<Guard>,
+    /// What to call in place of its own methods that switch.
+    reserved: OnceLock<String>,
     span: tracing::Span,
 }
 
@@ -167,6 +169,7 @@ impl Instance {
             ))),
             supervisor: TaskScope::new(span.clone()),
             guard: OnceLock::new(),
+            reserved: OnceLock::new(),
             span,
         })
     }
@@ -254,6 +257,7 @@ impl Instance {
         args: Vec<Value>,
     ) -> Result<Value, DriverError> {
         let mode = self.find(method, MethodKind::Call)?;
+        self.check_reserved(key, method)?;
         let arrival = Arrival::now();
         key.check()?;
         let cancel = CancellationToken::new();
@@ -313,6 +317,7 @@ impl Instance {
         args: Vec<Value>,
     ) -> Result<impl Stream<Item = Result<Value, DriverError>> + Send + use<>, DriverError> {
         self.find(method, MethodKind::StreamingCall)?;
+        self.check_reserved(key, method)?;
         key.check()?;
         let driver = self.driver()?;
         let cancel = CancellationToken::new();
@@ -355,6 +360,7 @@ impl Instance {
     /// Opens a byte stream. Both its directions end with an error when the key is revoked.
     pub async fn stream(&self, key: &Key, method: &str) -> Result<ByteStream, DriverError> {
         self.find(method, MethodKind::Stream)?;
+        self.check_reserved(key, method)?;
         key.check()?;
         let cancel = CancellationToken::new();
         let gone = cancel.clone().drop_guard();

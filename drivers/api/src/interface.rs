@@ -98,6 +98,8 @@ impl Effect {
 pub struct Interface<D> {
     methods: BTreeMap<&'static str, Method<D>>,
     effects: Vec<(&'static str, Effect)>,
+    /// A method, and the one that it is another way of.
+    variants: Vec<(&'static str, &'static str)>,
     others: Option<&'static str>,
 }
 
@@ -106,6 +108,7 @@ impl<D> Default for Interface<D> {
         Self {
             methods: BTreeMap::new(),
             effects: Vec::new(),
+            variants: Vec::new(),
             others: None,
         }
     }
@@ -162,6 +165,19 @@ impl<D: Send + Sync + 'static> Interface<D> {
     pub fn passes(mut self, method: &'static str, states: &'static [&'static str]) -> Self {
         self.effects.push((method, Effect::Passes(states)));
         self
+    }
+
+    /// Says that `method` is another way to do what `of` does. Rules that deny `of` deny it as well.
+    #[must_use]
+    pub fn variant(mut self, method: &'static str, of: &'static str) -> Self {
+        self.variants.push((method, of));
+        self
+    }
+
+    /// Other ways to do what `method` does.
+    pub(crate) fn variants_of(&self, method: &str) -> impl Iterator<Item = &'static str> {
+        let own = self.variants.iter().filter(move |(_, of)| *of == method);
+        own.map(|(variant, _)| *variant)
     }
 
     fn effects_of(&self, method: &str) -> impl Iterator<Item = &Effect> {

@@ -41,6 +41,8 @@ struct Inner {
     reason: OnceLock<Fenced>,
     /// The key that this one is a part of.
     whole: Option<Key>,
+    /// A driver has it, for a child that is reserved for it.
+    for_child: bool,
 }
 
 /// A right to act. Cheap to clone; travels with every piece of work.
@@ -75,7 +77,25 @@ impl Key {
             token: self.0.token.child_token(),
             reason: OnceLock::new(),
             whole: Some(self.clone()),
+            for_child: self.0.for_child,
         }))
+    }
+
+    /// The same right for what a driver does with a child that is [reserved](crate::Instance::reserve)
+    /// for it. It ends with this one.
+    #[must_use]
+    pub fn for_child(&self) -> Self {
+        Self(Arc::new(Inner {
+            kind: self.0.kind,
+            token: self.0.token.child_token(),
+            reason: OnceLock::new(),
+            whole: Some(self.clone()),
+            for_child: true,
+        }))
+    }
+
+    pub(crate) fn is_for_child(&self) -> bool {
+        self.0.for_child
     }
 
     /// Stops the work under a narrowed key; `text` begins with the rule that says so.
@@ -108,6 +128,7 @@ impl KeyOwner {
             token: CancellationToken::new(),
             reason: OnceLock::new(),
             whole: None,
+            for_child: false,
         })))
     }
 

@@ -136,6 +136,18 @@ impl Buffer {
         self.records[block]
     }
 
+    /// Equal for two buffers only where both hold the same at the same place. Its blocks are hashed.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&self.at.to_le_bytes());
+        for record in self.records.iter().map(|record| record.unwrap_or_default()) {
+            record.pages.words().for_each(|word| _ = hash.update(&word));
+            hash.update(&record.valid.to_le_bytes())
+                .update(&record.hash);
+        }
+        *hash.finalize().as_bytes()
+    }
+
     /// Runs to write, as ranges of the buffer, of the blocks that `wanted` tells of.
     pub(crate) fn runs(
         &self,

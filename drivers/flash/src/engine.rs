@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::{
     blocks::Blocks,
     buffer::Buffer,
+    digest::Digests,
     fill::{Exchange, Filler},
     hasher::{self, Part},
     layout::{Gaps, Layout},
@@ -60,6 +61,8 @@ pub(crate) struct Job {
     pub(crate) sync_limit: Duration,
     /// What the card is known to hold.
     pub(crate) blocks: Blocks,
+    /// What is remembered of the image before.
+    pub(crate) digests: Digests,
 }
 
 /// How a write ended.
@@ -195,7 +198,7 @@ pub(crate) struct Pipe {
 impl Pipe {
     fn start(job: &mut Job, shared: Arc<Shared>) -> Result<Self, DriverError> {
         let (full_tx, full) = sync_channel(BUFFERS + 1);
-        let hashed = hasher::start(full, BUFFERS + 1)?;
+        let hashed = hasher::start(full, BUFFERS + 1, job.digests.clone())?;
         let (empty_tx, empty) = channel();
         let (ended_tx, ended) = channel();
         let writer = Writer {

@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     blocks::{Blocks, Known},
+    digest::Digests,
     engine::{self, Job},
     image::Image,
     layout::{Gaps, Layout},
@@ -59,6 +60,7 @@ pub struct Flasher {
 struct State {
     mark: Mark,
     known: Mutex<Option<Known>>,
+    digests: Digests,
 }
 
 impl State {
@@ -90,6 +92,7 @@ impl Flasher {
             state: Arc::new(State {
                 mark,
                 known: Mutex::default(),
+                digests: Digests::default(),
             }),
             transfer: Arc::new(Semaphore::new(1)),
         })
@@ -183,6 +186,7 @@ impl Flasher {
                 stall_limit: settings.stall_limit.0,
                 sync_limit,
                 blocks: state.proven(before.as_ref()),
+                digests: state.digests.clone(),
             };
             state.run(job, medium, before)
         })

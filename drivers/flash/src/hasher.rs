@@ -2,7 +2,7 @@
 //! whole.
 //!
 //! The SHA-256 of the image is for people, who compare it with what `sha256sum` says. Blocks are known by
-//! BLAKE3, which costs a fraction of it where the processor has no instructions for the other.
+//! BLAKE3, which costs a fraction of it.
 
 use std::{
     sync::mpsc::{Receiver, SyncSender, sync_channel},
@@ -10,9 +10,8 @@ use std::{
 };
 
 use rigd_driver::DriverError;
-use sha2::{Digest, Sha256};
 
-use crate::{buffer::Buffer, pages::BLOCKS, settings::Verify, writer::Work};
+use crate::{buffer::Buffer, digest::Digests, settings::Verify, writer::Work};
 
 /// What the engine hands over.
 #[derive(Debug)]
@@ -28,24 +27,27 @@ pub(crate) enum Part {
 
 /// Starts the thread, which passes `parts` on, hashed. It ends when either side is gone. There is room
 /// for `room` parts on the way to the writer.
-pub(crate) fn start(parts: Receiver<Part>, room: usize) -> Result<Receiver<Work>, DriverError> {
+pub(crate) fn start(
+    parts: Receiver<Part>,
+    room: usize,
+    digests: Digests,
+) -> Result<Receiver<Work>, DriverError> {
     let (work, hashed) = sync_channel(room);
     thread::Builder::new()
         .name("rigd:hash".into())
-        .spawn(move || run(&parts, &work))
+        .spawn(move || run(&parts, &work, &digests))
         .map(|_| hashed)
         .map_err(|e| DriverError::Exhausted(format!("cannot start a thread to hash: {e}")))
 }
 
-fn run(parts: &Receiver<Part>, work: &SyncSender<Work>) {
-    let mut whole = Sha256::new();
+fn run(parts: &Receiver<Part>, work: &SyncSender<Work>, digests: &Digests) {
+    let mut whole = digests.begin();
     while let Ok(part) = parts.recv() {
         // A writer that is gone has said why.
         match part {
             Part::Data(mut buffer) => {
-                let runs = buffer.runs([true; BLOCKS]);
-                runs.for_each(|run| whole.update(&buffer.bytes()[run]));
                 buffer.hash_blocks();
+                whole.add(&buffer);
                 if work.send(Work::Write(buffer)).is_err() {
                     return;
                 }
@@ -55,7 +57,7 @@ fn run(parts: &Receiver<Part>, work: &SyncSender<Work>) {
                 verify,
                 scratch,
             } => {
-                let hash = whole.finalize().into();
+                let hash = whole.finish();
                 let end = Work::End {
                     size,
                     verify,
@@ -73,14 +75,16 @@ fn run(parts: &Receiver<Part>, work: &SyncSender<Work>) {
 mod tests {
     use std::sync::mpsc::channel;
 
+    use sha2::{Digest, Sha256};
+
     use super::*;
-    use crate::pages::{BLOCK, BUFFER};
+    use crate::pages::{BLOCK, BLOCKS, BUFFER};
 
     #[test]
     fn the_image_has_its_hash_and_each_block_its_own() {
         let image: Vec<u8> = (0..2 * BUFFER + 777).map(|at| (at % 251) as u8).collect();
         let (parts, received) = channel();
-        let hashed = start(received, 8).unwrap();
+        let hashed = start(received, 8, Digests::default()).unwrap();
         for (at, piece) in image.chunks(BUFFER).enumerate() {
             let mut buffer = Buffer::new();
             buffer.reset((at * BUFFER) as u64);

@@ -12,6 +12,7 @@
 mod blocks;
 mod bmap;
 mod buffer;
+mod digest;
 mod disk;
 mod engine;
 mod fill;

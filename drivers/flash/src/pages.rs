@@ -26,6 +26,11 @@ impl BlockPages {
         self.0.iter().all(|word| *word == 0)
     }
 
+    /// A bit for each page, as bytes.
+    pub(crate) fn words(self) -> impl Iterator<Item = [u8; 8]> {
+        self.0.into_iter().map(u64::to_le_bytes)
+    }
+
     fn bits(range: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
         range.map(|page| (page / 64, 1 << (page % 64)))
     }

@@ -62,6 +62,7 @@ impl<M: Mux> Driver for SdMux<M> {
             .switches("host", Side::Host.word())
             .switches("dut", Side::Dut.word())
             .switches("off", M::OFF.word())
+            .variant("write_file", "write")
             .passes("write", const { &[Side::Host.word()] })
             .passes("write_file", const { &[Side::Host.word()] })
             .passes("read", const { &[Side::Host.word()] })

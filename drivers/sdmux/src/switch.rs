@@ -26,8 +26,8 @@ mux_config! {
     /// of its states the host has the card. `off` is `host`: the mux has two positions.
     ///
     /// The child's keys and limits stay what they are, such as the shortest off-time of a power switch. A lease that starts
-    /// may switch it as its own page says, so `onLeaseStart: keep` is right for most. Clients reach the child as well, and who
-    /// switches it there does so under the hands of the kernel.
+    /// may switch it as its own page says, so `onLeaseStart: keep` is right for most. Callers may ask the child for its state
+    /// but not switch it: that would take the card from under a write, or give the board an incomplete one.
     pub struct SwitchMuxConfig {
         /// The state of the child `switch` in which the host has the card: `on` or `off`. Default `on`.
         #[serde(default)]
@@ -120,6 +120,10 @@ impl Mux for SwitchMux {
         };
         let switch = cx.child(CHILD).ok_or_else(missing)?.clone();
         let methods = switch.blueprint().methods();
+        let path = cx.path();
+        switch.reserve(format!(
+            "it moves the card of {path}; call {path}.host or {path}.dut"
+        ));
         let has = |method: &str| methods.contains(&(method, MethodKind::Call));
         if !(has("on") && has("off")) {
             let child = switch.blueprint().type_name();
@@ -149,7 +153,7 @@ impl Mux for SwitchMux {
     async fn set(&self, call: &Call, side: Side) -> Result<(), DriverError> {
         let on = (side != Side::Dut) == self.on_at_host;
         let method = if on { "on" } else { "off" };
-        self.call(call.key(), method).await?;
+        self.call(&call.key().for_child(), method).await?;
         sleep(self.switch_time).await;
         Ok(())
     }

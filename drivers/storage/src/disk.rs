@@ -88,6 +88,7 @@ impl Driver for DiskStorage {
             .call("write", Mode::Transfer, Self::write)
             .call("write_file", Mode::Transfer, Self::write_file)
             .call("read", Mode::Transfer, Self::read)
+            .variant("write_file", "write")
     }
 
     fn check(config: &DiskConfig) -> Result<(), ConfigError> {

@@ -88,6 +88,7 @@ impl Driver for FileMux {
             .switches("host", Position::Host.word())
             .switches("dut", Position::Dut.word())
             .switches("off", Position::Off.word())
+            .variant("write_file", "write")
             .passes("write", const { &[Position::Host.word()] })
             .passes("write_file", const { &[Position::Host.word()] })
             .passes("read", const { &[Position::Host.word()] })

@@ -1,4 +1,5 @@
-//! An instance under interlocks: what it tells of its state, and how its work gets its permit.
+//! An instance under interlocks: what it tells of its state, and how its work gets its permit. One that
+//! its parent alone may switch.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -18,6 +19,26 @@ impl Instance {
     pub(crate) fn put_under(&self, guard: Guard) {
         // The rules that were there first stay.
         self.guard.set(guard).ok();
+    }
+
+    /// From now on only its parent switches it, with keys [for a child](Key::for_child); whoever else
+    /// calls a method that leads to a state is refused. `instead` says what to call in its place. For
+    /// [`Driver::open`](crate::Driver::open) of the parent; the first text stays.
+    pub fn reserve(&self, instead: String) {
+        self.reserved.set(instead).ok();
+    }
+
+    pub(super) fn check_reserved(&self, key: &Key, method: &str) -> Result<(), DriverError> {
+        let Some(instead) = self.reserved.get().filter(|_| !key.is_for_child()) else {
+            return Ok(());
+        };
+        if self.blueprint.enters(method).is_empty() {
+            return Ok(());
+        }
+        let path = &self.shared.path;
+        Err(DriverError::FailedPrecondition(format!(
+            "{path}.{method} is not for callers: {instead}"
+        )))
     }
 
     /// What its driver goes through to switch by itself.

@@ -109,12 +109,22 @@ impl Interlock {
         };
         let mut numbered = Vec::new();
         for rule in rules {
-            let deny = rule.deny.iter().map(|(instance, method)| Denied {
-                slot: slot(instance),
-                method: method.clone(),
-                switches_to: instance.blueprint().switches_to(method),
-            });
-            let deny = deny.collect();
+            let mut deny = Vec::new();
+            for (instance, method) in &rule.deny {
+                let slot = slot(instance);
+                let blueprint = instance.blueprint();
+                deny.push(Denied {
+                    slot,
+                    method: method.clone(),
+                    switches_to: blueprint.switches_to(method),
+                });
+                let variants = blueprint.variants_of(method).into_iter();
+                deny.extend(variants.map(|variant| Denied {
+                    slot,
+                    method: variant.to_owned(),
+                    switches_to: None,
+                }));
+            }
             let unless = rule.unless.iter();
             let unless = unless.map(|(instance, state)| (slot(instance), state.clone()));
             numbered.push(Rule {

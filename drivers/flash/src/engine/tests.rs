@@ -85,6 +85,7 @@ fn write_while(medium: &Arc<Fake>, source: Pieces, plan: Plan, caller: Caller) -
         stall_limit: Duration::from_secs(plan.limits[0]),
         sync_limit: Duration::from_secs(plan.limits[1]),
         blocks: plan.blocks,
+        digests: Digests::default(),
     });
     if medium.hangs.lock().unwrap().is_some() {
         return outcome;

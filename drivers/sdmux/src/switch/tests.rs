@@ -38,11 +38,11 @@ impl<const POWER: bool> Driver for Line<POWER> {
     type Config = LineConfig;
 
     fn interface() -> Interface<Self> {
-        let interface = Interface::new().call("on", Mode::Exclusive, Self::on).call(
-            "off",
-            Mode::Preempting,
-            Self::off,
-        );
+        let interface = Interface::new()
+            .call("on", Mode::Exclusive, Self::on)
+            .call("off", Mode::Preempting, Self::off)
+            .switches("on", "on")
+            .switches("off", "off");
         match POWER {
             true => interface.call("state", Mode::Shared, Self::state_of),
             false => interface.call("read_pin", Mode::Shared, Self::read_pin),
@@ -103,11 +103,15 @@ fn instance(
     })
 }
 
-async fn mux<const POWER: bool>(wire: &Wire, dir: &Path, host: Value) -> Arc<Instance> {
+async fn line<const POWER: bool>(wire: &Wire, dir: &Path) -> Arc<Instance> {
     let wire = wire.clone();
     let line = Blueprint::new::<Line<POWER>>(LineConfig { wire });
     let line = instance(line, dir, BTreeMap::new());
     line.start().await;
+    line
+}
+
+fn mux(line: Arc<Instance>, dir: &Path, host: &Value) -> Arc<Instance> {
     let config =
         json!({"storage_device": card(dir), "storage_leeway": 0, "host": host, "switchTime": 0});
     let config: SwitchMuxConfig = from_value(config).unwrap();
@@ -118,7 +122,7 @@ async fn mux<const POWER: bool>(wire: &Wire, dir: &Path, host: Value) -> Arc<Ins
 
 async fn follows<const POWER: bool>(host: Value, levels: [bool; 2]) {
     let (wire, dir) = (Wire::default(), tempfile::tempdir().unwrap());
-    let mux = mux::<POWER>(&wire, dir.path(), host).await;
+    let mux = mux(line::<POWER>(&wire, dir.path()).await, dir.path(), &host);
     mux.start().await;
     assert_eq!(mux.health(), Health::Ready);
     assert!(wire.told().is_empty(), "opening switches nothing");
@@ -153,6 +157,30 @@ async fn an_output_switches_it() {
 async fn a_power_switch_switches_it() {
     follows::<true>(json!(true), [true, false]).await;
     follows::<true>(json!("off"), [false, true]).await;
+}
+
+#[tokio::test]
+async fn nobody_else_switches_its_child() {
+    let (wire, dir) = (Wire::default(), tempfile::tempdir().unwrap());
+    let line = line::<true>(&wire, dir.path()).await;
+    let mux = mux(line.clone(), dir.path(), &json!(true));
+    mux.start().await;
+    let owner = KeyOwner::issue(KeyKind::Client);
+    for method in ["on", "off"] {
+        let error = line.call(&owner.key(), None, method, vec![]).await;
+        let error = error.unwrap_err();
+        assert!(matches!(error, DriverError::FailedPrecondition(_)));
+        let text = format!(
+            "card.{method} is not for callers: it moves the card of card; call card.host or card.dut"
+        );
+        assert_eq!(error.to_string(), text);
+    }
+    assert!(wire.told().is_empty());
+    let state = line.call(&owner.key(), None, "state", vec![]).await;
+    assert_eq!(state.unwrap()["on"], json!(false));
+    mux.call(&owner.key(), None, "host", vec![]).await.unwrap();
+    assert_eq!(wire.told(), [true]);
+    mux.close().await;
 }
 
 #[tokio::test]
@@ -200,6 +228,10 @@ fn the_disk_is_named_in_one_way() {
 #[tokio::test]
 async fn keeps_the_contract() {
     let (wire, dir) = (Wire::default(), tempfile::tempdir().unwrap());
-    let mux = mux::<true>(&wire, dir.path(), json!(true)).await;
+    let mux = mux(
+        line::<true>(&wire, dir.path()).await,
+        dir.path(),
+        &json!(true),
+    );
     contract::check_instance::<Driven>(mux).await;
 }
