@@ -130,7 +130,7 @@ impl Bench {
         // Still none.
         let missing = refused(self.image.write(&self.card).await, Code::DeadlineExceeded);
         assert!(
-            missing.contains("within 3 s: no card in /dev/sd"),
+            missing.contains("within 10 s: no card in /dev/sd"),
             "{missing}"
         );
         self.the_card_stays_with(&text).await;
@@ -290,10 +290,10 @@ impl Bench {
         self.set(json!({"hang_at": FAULT}));
         let begun = Instant::now();
         let text = refused(self.image.write(&self.card).await, Code::DeadlineExceeded);
-        let (place, hangs) = ("write stopped at 4 MiB", "hangs: it got no further for 4 s");
+        let (place, hangs) = ("write stopped at 4 MiB", "hangs: it got no further for 20 s");
         assert!(text.starts_with(place) && text.ends_with(hangs), "{text}");
         // Before the kernel gives up: that takes it three minutes.
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(begun.elapsed() < Duration::from_secs(90));
         self.the_card_stays_with(&text).await;
         let slowest = self.others().await;
         assert!(slowest < PROMPT, "{slowest:?}");
@@ -325,7 +325,7 @@ impl Bench {
         let text = refused(self.card.host().await, Code::DeadlineExceeded);
         assert!(text.ends_with("no answer in time"), "{text}");
         // The limit of a request is two seconds.
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(begun.elapsed() < Duration::from_secs(60));
         let slowest = self.others().await;
         assert!(slowest < PROMPT, "{slowest:?}");
         assert_eq!(mux.state()["position"], json!("dut"));
