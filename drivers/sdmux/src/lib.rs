@@ -12,6 +12,7 @@ mod sdwire3;
 mod sg;
 mod switch;
 mod usbsdmux;
+mod worker;
 
 pub use card::CardSettings;
 pub use driver::SdMux;
