@@ -41,8 +41,6 @@ use kernel::Kernel;
 use lun::Lun;
 use tree::Wanted;
 
-/// A switch waits for the command that the board is in, such as a flush of all that it wrote.
-const LIMIT: Duration = Duration::from_secs(60);
 /// Bytes of a sector, by the kernel's gadget.
 const SECTOR: u64 = 512;
 /// Characters that a string of a USB device can have, by the kernel.
@@ -173,9 +171,10 @@ impl Mux for GadgetMux {
         };
         let lun = cx.blocking(open).await?;
         let card = lun.card.clone();
-        let (name, health) = (format!("the gadget {name}"), cx.health().clone());
+        let (name, limit) = (format!("the gadget {name}"), config.kernel.limit);
+        let health = cx.health().clone();
         Ok(Self {
-            worker: Worker::start("rigd:gadget", name, lun, LIMIT, health)?,
+            worker: Worker::start("rigd:gadget", name, lun, limit, health)?,
             card,
         })
     }

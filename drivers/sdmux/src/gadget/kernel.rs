@@ -8,9 +8,13 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::symlink},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::io::Errno;
+
+/// A switch waits for the command that the board is in, such as a flush of all that it wrote.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Changes of configfs: by the kernel, or a test that plays it. Reading is from plain files in both.
 pub(super) trait Configfs: fmt::Debug + Send + Sync {
@@ -65,6 +69,8 @@ pub(super) struct Kernel {
     /// An entry for each device controller.
     pub(super) controllers: PathBuf,
     pub(super) configfs: Arc<dyn Configfs>,
+    /// How long it may take over a switch.
+    pub(super) limit: Duration,
 }
 
 impl Default for Kernel {
@@ -73,6 +79,7 @@ impl Default for Kernel {
             gadgets: "/sys/kernel/config/usb_gadget".into(),
             controllers: "/sys/class/udc".into(),
             configfs: Arc::new(Host),
+            limit: LIMIT,
         }
     }
 }

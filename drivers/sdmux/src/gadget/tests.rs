@@ -209,6 +209,28 @@ async fn a_card_that_the_kernel_cannot_open_for_writing_does_not_reach_the_board
 }
 
 #[tokio::test]
+async fn a_switch_that_hangs_has_a_limit() {
+    let fake = Fake::new(&["a.usb"]);
+    let lease = Lease::start::<Driven>(config(&fake, json!({}))).await;
+    lease.ok("dut", json!([])).await;
+    fake.manner.lock().unwrap().hangs = true;
+    let error = lease.fails("host", json!([])).await;
+    assert!(matches!(error, DriverError::Timeout(_)), "{error:?}");
+    let text = "cannot take the card from the board: the gadget rigd-contract-sdmux-gadget does not answer";
+    assert!(error.to_string().starts_with(text), "{error}");
+    // What was asked for comes to pass in the end.
+    fake.manner.lock().unwrap().hangs = false;
+    let file = fake.lun(NAME).join("file");
+    tokio::time::timeout(lease::LIMIT, async {
+        while !fs::read(&file).unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
 async fn a_gadget_that_is_removed_makes_the_instance_absent() {
     let fake = Fake::new(&["a.usb"]);
     let lease = Lease::start::<Driven>(config(&fake, json!({}))).await;

@@ -6,12 +6,17 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    thread,
+    time::Duration,
 };
 
 use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::gadget::kernel::{Configfs, Kernel};
+
+/// Of a switch: short, and long enough for a plain file.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// How the kernel and the board behave.
 #[derive(Debug, Default)]
@@ -20,6 +25,8 @@ pub(crate) struct Manner {
     pub(crate) locked: bool,
     /// Before Linux 6.0.
     pub(crate) old: bool,
+    /// The board is in the middle of a command.
+    pub(crate) hangs: bool,
     /// The card's file is not for writing.
     pub(crate) opens_read_only: bool,
     /// What cannot be written or made, by its last part.
@@ -50,6 +57,7 @@ impl Fake {
             gadgets: self.gadgets(),
             controllers: self.dir.path().join("udc"),
             configfs: self.clone(),
+            limit: LIMIT,
         }
     }
 
@@ -85,6 +93,9 @@ impl Fake {
 
     fn load(&self, lun: &Path, card: &OsStr) -> io::Result<()> {
         let file = lun.join("file");
+        while self.manner.lock().unwrap().hangs {
+            thread::sleep(Duration::from_millis(20));
+        }
         let mut manner = self.manner.lock().unwrap();
         if manner.locked && !fs::read(&file)?.is_empty() {
             return Err(Errno::BUSY.into());
