@@ -1,5 +1,5 @@
 //! The daemon's SD muxes on emulated ones in a QEMU guest, with cards that the test looks at from the
-//! other side, for clients on the host.
+//! other side, for clients on the host; and a gadget of its own, in which it plays the board as well.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,8 @@
     reason = "helper functions of tests fail by panicking, as the tests do"
 )]
 
+#[path = "guest/gadget.rs"]
+mod gadget;
 #[path = "guest/rig.rs"]
 mod rig;
 mod support;
@@ -36,6 +38,7 @@ async fn muxes() {
     let Some(mut guest) = Guest::boot(&Hardware {
         usb: USB,
         gpio: &["mux=select"],
+        gadget: true,
         ..Hardware::default()
     }) else {
         return;
@@ -43,6 +46,7 @@ async fn muxes() {
     let dir = tempfile::tempdir().unwrap();
     let images = Images::new(dir.path());
     let file = repository().join("tests/guest/exporters/sdmux.yaml");
+    guest.run(&format!("mkdir {}", gadget::CARDS));
     let exporter = guest.serve(&file).await;
 
     an_sdwire_gives_its_card_back_and_forth(&guest, &exporter, &images).await;
@@ -53,6 +57,12 @@ async fn muxes() {
     an_sdwire3_follows_its_driver(&guest, &exporter, &images).await;
     a_usbsdmux_is_switched_over_scsi(&guest, &exporter, &images).await;
     a_line_switches_a_mux(&mut guest, &exporter, &images).await;
+
+    gadget::a_gadget_is_a_card_of_the_board(&mut guest, &exporter, &images).await;
+    gadget::a_card_that_the_board_has_open_is_taken(&mut guest, &exporter).await;
+    gadget::a_broken_write_keeps_the_card_from_the_board(&mut guest, &exporter, &images).await;
+    gadget::the_released_client_flashes_a_gadget(&mut guest, &images);
+    gadget::a_daemon_that_starts_anew_finds_the_card_at_the_board(&mut guest, &file, &images).await;
     guest.stop();
 }
 

@@ -58,6 +58,7 @@ async fn service() {
     let hardware = Hardware {
         gpio: GPIO,
         usb: USB,
+        gadget: true,
         ports: &[controller],
         systemd: true,
         ..Hardware::default()
@@ -70,6 +71,7 @@ async fn service() {
     install_as_documented(&mut guest);
     the_rules_give_nodes_to_their_groups(&mut guest);
     tools_for_hooks(&mut guest, venv);
+    a_gadget_for_its_group(&mut guest);
     start_as_documented(&mut guest, controller);
     it_runs_as_its_user(&mut guest);
 
@@ -77,7 +79,7 @@ async fn service() {
     a_client_on_the_host_switches_the_relay(&mut guest, &exporter).await;
     the_released_client_does_as_well(&mut guest, venv);
     a_lease_runs_its_hook(&mut guest, venv);
-    drop(exporter);
+    a_card_stays_at_the_board_over_a_restart(&mut guest, exporter).await;
     a_reload_takes_new_files_or_none(&mut guest).await;
     a_hung_exporter_is_ended_and_comes_back(&mut guest).await;
     let log = guest.run("systemctl stop rigd; journalctl -u rigd -o cat --no-pager");
@@ -193,6 +195,53 @@ fn tools_for_hooks(guest: &mut Guest, venv: &Venv) {
     let path = "Environment=PATH=/opt/jumpstarter/bin:/usr/local/bin:/usr/bin:/bin";
     assert!(text.contains(path), "the document has another PATH");
     drop_in(guest, "hooks", path);
+}
+
+/// The blocks of the document about gadgets that are marked so.
+fn of_gadgets(mark: &str) -> String {
+    let text = fs::read_to_string(repository().join("docs/service.md")).unwrap();
+    let section = text.split("### A USB gadget as a card").nth(1).unwrap();
+    let section = section.split("\n### ").next().unwrap();
+    let block = section.split(&format!("```{mark}\n")).nth(1).unwrap();
+    block.split("```").next().unwrap().to_owned()
+}
+
+fn a_gadget_for_its_group(guest: &mut Guest) {
+    let dir = TempDir::new().unwrap();
+    for (mark, to, mode) in [
+        ("sh", "/usr/local/sbin/rigd-gadget", "0755"),
+        ("systemd", "/etc/systemd/system/rigd-gadget.service", "0644"),
+        (
+            "ini",
+            "/etc/systemd/system/rigd.service.d/gadget.conf",
+            "0644",
+        ),
+    ] {
+        let file = dir.path().join(mark);
+        fs::write(&file, of_gadgets(mark)).unwrap();
+        guest.run(&format!("install -D -m {mode} {} {to}", file.display()));
+    }
+    guest.run("systemctl daemon-reload; systemctl enable --now rigd-gadget");
+}
+
+/// Of a service, which has mounts of its own and is not root.
+async fn a_card_stays_at_the_board_over_a_restart(guest: &mut Guest, exporter: Exporter) {
+    let lun = "/sys/kernel/config/usb_gadget/rigd0/functions/mass_storage.rigd/lun.0";
+    call(&exporter, "card", "dut").await;
+    guest.until(
+        "card=$(node RIGD0 \"$disk\") && exec 7<$card && grep -qx 0 /sys/block/${card##*/}/ro",
+    );
+    drop(exporter);
+    guest.run("systemctl restart rigd");
+    let exporter = connect(guest, BACK_LIMIT).await;
+    assert_ne!(guest.run(&format!("cat {lun}/file")), "");
+    call(&exporter, "card", "dut").await;
+    // The board has it open: it is taken by force.
+    call(&exporter, "card", "host").await;
+    assert_eq!(guest.run(&format!("exec 7<&-; cat {lun}/file")), "");
+    call(&exporter, "card", "dut").await;
+    guest.until("exec 7<$card; exec 7<&-");
+    call(&exporter, "card", "host").await;
 }
 
 fn drop_in(guest: &mut Guest, name: &str, setting: &str) {

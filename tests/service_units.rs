@@ -122,6 +122,29 @@ fn systemd_has_nothing_to_say_about_what_the_document_adds_to_it() {
 }
 
 #[test]
+fn systemd_has_nothing_to_say_about_units_of_the_document() {
+    if !have("systemd-analyze") {
+        return;
+    }
+    let units = documented("systemd");
+    assert!(!units.is_empty());
+    for text in units {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("documented.service");
+        // `verify` wants the program to be there.
+        let text = text.replace("ExecStart=/usr/local/sbin/", "ExecStart=/bin/true ");
+        assert!(text.contains("/bin/true"), "{text}");
+        fs::write(&path, text).unwrap();
+        let output = run(Command::new("systemd-analyze").arg("verify").arg(&path));
+        assert!(
+            output.status.success() && said(&output).is_empty(),
+            "{}",
+            said(&output)
+        );
+    }
+}
+
+#[test]
 fn the_sandbox_is_tight() {
     if !have("systemd-analyze") {
         return;

@@ -127,7 +127,7 @@ impl Registry {
         use rigd_drivers_relays::{
             HidRelay, HubPortPower, NoyitoHidPower, NoyitoSerialPower, Ykush,
         };
-        use rigd_drivers_sdmux::{SdMux, SdWire, SdWire3, SwitchMux, UsbSdMux};
+        use rigd_drivers_sdmux::{GadgetMux, SdMux, SdWire, SdWire3, SwitchMux, UsbSdMux};
         use rigd_drivers_serial::{NvDemux, Serial};
         use rigd_drivers_storage::{
             DiskStorage, FileMux, FileStore, MockFlasher, MockMux, MockMuxFlasher,
@@ -172,6 +172,7 @@ impl Registry {
                 Entry::of::<TasmotaHttpPower>(&[]),
                 Entry::of::<HubPortPower>(&[]),
                 Entry::of::<Ykush>(&["jumpstarter_driver_yepkit.driver.Ykush"]),
+                Entry::of::<SdMux<GadgetMux>>(&[]),
                 Entry::of::<SdMux<SdWire>>(&["jumpstarter_driver_sdwire.driver.SDWire"]),
                 Entry::of::<SdMux<SdWire3>>(&[]),
                 Entry::of::<SdMux<SwitchMux>>(&[]),

@@ -62,6 +62,8 @@ pub(crate) struct Hardware<'a> {
     pub(crate) disks: &'a [&'a str],
     /// A hub with per-port power and a stick of this size behind its first port.
     pub(crate) hub: Option<&'a str>,
+    /// A USB device controller whose other end is the guest's own USB: what it plays, the guest sees.
+    pub(crate) gadget: bool,
     /// udevd, for links below `/dev/disk` and `/dev/serial`, groups and hotplug.
     pub(crate) udev: bool,
     /// Of the host's loopback, that lead to the same in the guest.
@@ -118,6 +120,9 @@ impl Guest {
         }
         for port in hardware.ports {
             command.args(["--forward", &format!("{port}:{port}")]);
+        }
+        if hardware.gadget {
+            command.arg("--gadget");
         }
         if hardware.udev {
             command.arg("--udev");

@@ -6,15 +6,18 @@
 mod card;
 mod config;
 mod driver;
+mod gadget;
 mod mux;
 mod sdwire;
 mod sdwire3;
 mod sg;
 mod switch;
 mod usbsdmux;
+mod worker;
 
 pub use card::CardSettings;
 pub use driver::SdMux;
+pub use gadget::{GadgetConfig, GadgetMux};
 pub use mux::{FindDisk, Mux, Side};
 pub use sdwire::{SdWire, SdWireConfig};
 pub use sdwire3::{SdWire3, SdWire3Config};

@@ -11,14 +11,11 @@
 //! configuration, whose bits are 1 for inputs. Which pin does what is read from the maker's tool
 //! `usbsdmux`. The Fast model is at the board until its pins are outputs. Unverified on hardware.
 
-use std::{io, path::Path, sync::mpsc, thread, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use rigd_device::{Class, UsbId, UsbIdentity, wake_on};
-use rigd_driver::{Call, ConfigError, DriverError, HealthHandle, OpenCx, OpenError};
-use tokio::{
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use rigd_driver::{Call, ConfigError, DriverError, OpenCx, OpenError};
+use tokio::time::sleep;
 
 use crate::{
     CardSettings, Mux, Side,
@@ -26,14 +23,13 @@ use crate::{
     mux::FindDisk,
     sdwire::disk_behind,
     sg::{COMMAND, DATA, Kernel, Scsi},
+    worker::Worker,
 };
 
 /// The reader's ids.
 const IDS: Ids = (UsbId(0x0424), UsbId(0x4041));
 /// Some commands of at most 3 s each, one behind the other.
 const LIMIT: Duration = Duration::from_secs(15);
-/// Jobs that wait for the thread: a call and a question.
-const WAITING: usize = 4;
 /// How long the supply of the card takes to go down, by the maker's tool.
 const DISCHARGE: Duration = Duration::from_secs(1);
 
@@ -165,16 +161,12 @@ impl Expander {
     }
 }
 
-type Job<S> = Box<dyn FnOnce(&S) + Send>;
-
 /// A USB-SD-Mux through `S`.
 pub struct UsbSdMux<S = Kernel> {
-    /// The mux's own thread: a hung command costs nobody else anything.
-    thread: mpsc::SyncSender<Job<S>>,
+    worker: Worker<S>,
     expander: Expander,
     usb: Option<UsbIdentity>,
     name: String,
-    health: HealthHandle,
 }
 
 impl<S: Scsi> Mux for UsbSdMux<S> {
@@ -205,23 +197,14 @@ impl<S: Scsi> Mux for UsbSdMux<S> {
             }
         };
         let (found, scsi, expander) = cx.blocking(open).await?;
-        let (thread, jobs) = mpsc::sync_channel::<Job<S>>(WAITING);
-        let work = move || {
-            for job in jobs {
-                job(&scsi);
-            }
-        };
-        thread::Builder::new()
-            .name("rigd:usbsdmux".into())
-            .spawn(work)
-            .map_err(|error| OpenError::Faulty(format!("cannot start a thread: {error}")))?;
+        let (name, health) = (found.to_string(), cx.health().clone());
+        let worker = Worker::start("rigd:usbsdmux", name.clone(), scsi, LIMIT, health)?;
         found.report_loss(cx);
         Ok(Self {
-            thread,
+            worker,
             expander,
-            name: found.to_string(),
+            name,
             usb: found.usb,
-            health: cx.health().clone(),
         })
     }
 
@@ -264,28 +247,9 @@ impl<S: Scsi> UsbSdMux<S> {
         what: &str,
         job: impl FnOnce(&S) -> io::Result<T> + Send + 'static,
     ) -> Result<T, DriverError> {
-        let (tx, rx) = oneshot::channel();
-        let job: Job<S> = Box::new(move |scsi| {
-            // Nobody listens any more after the limit.
-            tx.send(job(scsi)).ok();
-        });
-        let name = &self.name;
-        let full = |_| DriverError::Exhausted(format!("too many requests wait for {name}"));
-        self.thread.try_send(job).map_err(full)?;
-        match timeout(LIMIT, rx).await {
-            Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(error))) => {
-                let error = DriverError::io(format_args!("cannot {what}: {name}"), &error);
-                Err(error)
-            }
-            Ok(Err(_)) => Err(DriverError::Device(format!("cannot {what}: {name}"))),
-            Err(_) => {
-                let limit = LIMIT.as_secs();
-                let text = format!("cannot {what}: {name} does not answer within {limit} s");
-                self.health.faulty(text.clone());
-                Err(DriverError::Timeout(text))
-            }
-        }
+        let about = format!("cannot {what}: {}", self.name);
+        let job = move |scsi: &S| job(scsi).map_err(|error| DriverError::io(about, &error));
+        self.worker.ask(what, job).await
     }
 }
 
