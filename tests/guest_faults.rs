@@ -290,7 +290,10 @@ impl Bench {
         self.set(json!({"hang_at": FAULT}));
         let begun = Instant::now();
         let text = refused(self.image.write(&self.card).await, Code::DeadlineExceeded);
-        let (place, hangs) = ("write stopped at 4 MiB", "hangs: it got no further for 20 s");
+        let (place, hangs) = (
+            "write stopped at 4 MiB",
+            "hangs: it got no further for 20 s",
+        );
         assert!(text.starts_with(place) && text.ends_with(hangs), "{text}");
         // Before the kernel gives up: that takes it three minutes.
         assert!(begun.elapsed() < Duration::from_secs(90));

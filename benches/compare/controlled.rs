@@ -12,7 +12,7 @@ use rigd_client::{Exporter, ExporterStatus};
 use crate::{
     Failure,
     lab::{Dialled, Heard, Lab, reported},
-    peers::{Kind, Place, command, export, write_exporter},
+    peers::{Kind, Place, command, export, rigd_command, write_exporter},
     process::Process,
 };
 
@@ -33,7 +33,7 @@ pub(crate) fn start(place: &Place, kind: Kind, dir: &Path, name: &str) -> Result
     let exporters = dir.join("exporters");
     let mut command = match kind {
         Kind::Rigd => {
-            let mut command = command(env!("CARGO_BIN_EXE_rigd"), dir);
+            let mut command = rigd_command(dir);
             command.arg("run").arg(exporters);
             command
         }

@@ -4,7 +4,7 @@ use crate::{
     Effort, Failure,
     controlled::{self, CLIENT, dial, start, wait},
     lab::Lab,
-    peers::{Kind, Peer, Place, command, exporter_file, listening_file},
+    peers::{Kind, Peer, Place, exporter_file, listening_file, rigd_command},
     process::{Memory, Process},
     table::{Goal, Table, Unit},
 };
@@ -80,7 +80,7 @@ async fn rigd(place: &Place, effort: &Effort) -> Result<Memory, Failure> {
         listening_file(&dir, &name, &socket)?;
         sockets.push(socket);
     }
-    let mut program = command(env!("CARGO_BIN_EXE_rigd"), &dir);
+    let mut program = rigd_command(&dir);
     program.arg("run").arg(dir.join("exporters"));
     let mut process = Process::start(&mut program, dir.join("log"))?;
     // Each answers a call, as Python's did.

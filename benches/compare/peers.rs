@@ -24,6 +24,9 @@ use crate::{
 /// One file for both sides.
 const EXPORTER: &str = include_str!("exporter.yaml");
 
+/// What rigd is run by.
+const SERVICE: &str = include_str!("../../systemd/rigd.service");
+
 /// Python needs two thirds of a second, more on a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -84,6 +87,20 @@ pub(crate) fn command(program: impl AsRef<OsStr>, dir: &Path) -> Command {
     command
 }
 
+/// rigd with the environment of its service.
+pub(crate) fn rigd_command(dir: &Path) -> Command {
+    let mut rigd = command(env!("CARGO_BIN_EXE_rigd"), dir);
+    let settings = SERVICE
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="));
+    for setting in settings.flat_map(str::split_whitespace) {
+        if let Some((name, value)) = setting.split_once('=') {
+            rigd.env(name, value);
+        }
+    }
+    rigd
+}
+
 /// Writes an exporter file that both sides can serve.
 pub(crate) fn exporter_file(dir: &Path, name: &str, tty: &str) -> Result<PathBuf, Failure> {
     let text = EXPORTER.replace("@NAME@", name).replace("@TTY@", tty);
@@ -135,7 +152,7 @@ impl Peer {
         let socket = dir.join("run").join("bench.sock");
         let mut command = match kind {
             Kind::Rigd => {
-                let mut command = command(env!("CARGO_BIN_EXE_rigd"), dir);
+                let mut command = rigd_command(dir);
                 command.arg("run").arg(file).arg("--unix").arg(&socket);
                 command
             }

@@ -2,13 +2,22 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, test_kill_process},
+};
 
 const FILE: &str = "lock";
+/// How long a lock is waited for whose process is gone. A process that is killed while it starts a program
+/// leaves a child that has its files until it has become that program.
+const ORPHANED: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Holds a directory until it is dropped, or the process ends, however it does.
 #[derive(Debug)]
@@ -36,7 +45,8 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Takes the directory, which is made when it is missing. Does not wait.
+    /// Takes the directory, which is made when it is missing. Blocks only while its holder is gone, and the
+    /// lock not yet.
     ///
     /// # Errors
     /// It is held, or cannot be used.
@@ -49,28 +59,43 @@ impl Lock {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(dir.join(FILE)).map_err(io)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut pid = String::new();
+        let begun = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(io(error.into())),
+            }
+            let holder = read_holder(&mut file).map_err(io)?;
+            if holder.is_none_or(is_alive) || begun.elapsed() > ORPHANED {
                 // Whoever has just taken it may not have said who it is.
-                let holder = match file.read_to_string(&mut pid) {
-                    Ok(1..) => format!("process {}", pid.trim()),
-                    _ => "another process".into(),
-                };
+                let holder = holder.map(|pid| format!("process {}", pid.as_raw_pid()));
                 return Err(LockError::InUse {
                     dir: dir.into(),
-                    holder,
+                    holder: holder.unwrap_or_else(|| "another process".into()),
                 });
             }
-            Err(error) => return Err(io(error.into())),
+            sleep(LOOK);
         }
         // For people who find it held. On a full disk it is held without that.
         file.set_len(0)
+            .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .ok();
         Ok(Self(file))
     }
+}
+
+fn read_holder(file: &mut File) -> io::Result<Option<Pid>> {
+    let mut pid = String::new();
+    file.rewind()?;
+    // What is no number was left by nobody of ours.
+    file.read_to_string(&mut pid).ok();
+    Ok(pid.trim().parse().ok().and_then(Pid::from_raw))
+}
+
+fn is_alive(pid: Pid) -> bool {
+    !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
 }
 
 #[cfg(test)]
@@ -90,5 +115,28 @@ mod tests {
         );
         drop(held);
         Lock::take(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_left_behind_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        // Its child still has the file open.
+        let left = File::create(dir.path().join(FILE)).unwrap();
+        flock(&left, FlockOperation::LockExclusive).unwrap();
+        writeln!(&left, "{}", gone.id()).unwrap();
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sleep(Duration::from_millis(100));
+                drop(left);
+            });
+            Lock::take(dir.path()).unwrap();
+        });
+        assert!(begun.elapsed() >= Duration::from_millis(100));
+        // Who holds it now is told, without what stood there before.
+        let told = std::fs::read_to_string(dir.path().join(FILE)).unwrap();
+        assert_eq!(told.trim(), std::process::id().to_string());
     }
 }
