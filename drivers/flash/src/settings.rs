@@ -96,8 +96,8 @@ pub struct FlashSettings {
     pub image_roots: Vec<PathBuf>,
     /// Memory that a decoder may take. `xz -9` needs 65 MiB.
     pub max_decoder_memory: ByteCount,
-    /// How long a card may get no further until the write is given up: 300 s unless given. The kernel
-    /// itself tries for up to three minutes. A sync has a limit of its own.
+    /// How long a card may get no further until the write or read is given up: 300 s unless given. The
+    /// kernel itself tries for up to three minutes. A sync has a limit of its own.
     pub stall_limit: Delay,
     /// Lets `dut` give an incomplete card to the board.
     pub force: bool,
