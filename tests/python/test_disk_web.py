@@ -1,12 +1,13 @@
 """A card without a mux, written from the web by the flash engine, and put there."""
 
+import logging
 import os
 
 import pytest
 
 from cards import BEFORE, CARD, bmap, holds, written
 from images import COMPRESS, MIB
-from waiting import refused
+from waiting import refused, until
 from web import Answer, web
 
 
@@ -97,11 +98,16 @@ def etag(tag):
     return {"ETag": f'"{tag}"'}
 
 
-def test_a_download_that_broke_goes_on(client, card, site, data):
+def test_a_download_that_broke_goes_on(client, card, site, data, caplog):
+    caplog.set_level(logging.INFO)
     whole = Answer(body=data, headers=etag("a"), ranges=True)
     second = Answer(body=data, headers=etag("a"), ranges=True, cut=3 * MIB, next=whole)
     site.answers["GET", "/i?sig=1"] = Answer(body=data, headers=etag("a"), ranges=True, cut=2 * MIB, next=second)
-    report = client.storage.flash(f"{site.base}/i?sig=1")
+    with client.log_stream():
+        report = client.storage.flash(f"{site.base}/i?sig=1")
+        until(lambda: f"The download goes on at byte {5 * MIB}." in caplog.text, "word of it")
+    assert f"Asking for the rest from byte {2 * MIB} in 1 s." in caplog.text
+    assert "sig=1" not in caplog.text, "signatures stay out of the log"
     assert report["size"] == len(data)
     holds(card, data)
     assert asked_for(site) == [None, f"bytes={2 * MIB}-", f"bytes={5 * MIB}-"]

@@ -14,7 +14,7 @@ mod lease;
 use std::{os::unix::fs::FileExt, path::Path, time::Duration};
 
 use device::{Loop, ToolError, Tree, compress, noise, sha256, skip};
-use lease::Lease;
+use lease::{Lease, drain};
 use rigd_codec::Encoding;
 use rigd_driver::{ByteCount, Delay, DriverError};
 use rigd_drivers_storage::{DiskConfig, DiskStorage};
@@ -523,6 +523,37 @@ async fn a_disk_that_fails_in_mid_write_is_told_with_its_place() {
         "{text}"
     );
     assert_eq!(incomplete(&lease).await, format!("card incomplete: {text}"));
+}
+
+#[tokio::test]
+async fn a_card_that_fails_to_read_breaks_the_dump_with_its_place() {
+    let device = loop_device!(8 * MIB);
+    device.fill(0xee);
+    let lease = lease(device.path()).await;
+    // A loop device has errors where its file has nothing.
+    let file = std::fs::File::options()
+        .write(true)
+        .open(device.file())
+        .unwrap();
+    file.set_len(4 * MIB as u64).unwrap();
+    let (source, handle) = lease.download();
+    let drained = tokio::spawn(drain(source));
+    let error = lease.fails("read", json!([handle])).await;
+    assert!(matches!(error, DriverError::Device(_)), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "read stopped at 4 MiB of 8 MiB: cannot read {} at byte 4194304: Input/output error (os \
+             error 5)",
+            device.path().display()
+        )
+    );
+    assert_eq!(drained.await.unwrap(), None, "a part has no end");
+    // Nobody wrote, so the board may have the card.
+    lease.ok("dut", json!([])).await;
+    file.set_len(8 * MIB as u64).unwrap();
+    let dump = lease.receive("read", json!(["HANDLE"])).await.unwrap();
+    assert!(dump[..4 * MIB].iter().all(|byte| *byte == 0xee) && dump.len() == 8 * MIB);
 }
 
 #[tokio::test]
