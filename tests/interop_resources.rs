@@ -98,11 +98,44 @@ mod disk {
         "test_disk.py",
         [
             write_tells_what_it_wrote,
+            flash,
             flash_unpacks,
             dump,
+            dump_packs,
             dut_is_refused_after_a_broken_flash,
+            a_killed_client_leaves_the_card_incomplete,
+            flash_of_an_operator,
+            flash_of_an_operator_in_memory,
+            write_file_of_an_operator_that_signs,
+            dump_to_an_operator,
+            the_second_of_two_that_flash_at_once_is_refused,
+            progress_and_the_end_are_in_the_log,
+        ]
+    );
+}
+
+mod disk_web {
+    use super::*;
+
+    cases!(
+        all_cases_are_listed: Rig::Exporter("disk", Listen::Unix),
+        "test_disk_web.py",
+        [
             a_map_beside_a_url_is_found,
+            a_map_of_another_image_breaks_the_write,
             a_url_whose_image_is_too_large_leaves_the_card,
+            a_redirect_is_followed,
+            a_body_that_breaks_off,
+            a_download_that_broke_goes_on,
+            a_packed_download_that_broke_goes_on,
+            a_download_goes_on_behind_a_redirect,
+            a_download_never_goes_on_with_another_file,
+            a_download_never_goes_on_with_another_range,
+            a_download_whose_rest_is_forbidden_ends_with_the_break,
+            a_download_that_brings_nothing_more_ends,
+            put_of_the_card,
+            put_refused,
+            put_is_not_redirected,
         ]
     );
 }

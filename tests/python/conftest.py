@@ -8,7 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
+from jumpstarter.client.core import DriverError
 from jumpstarter.utils.env import env
+
+from cards import BEFORE, CARD
+from waiting import until
 
 PEER = os.environ.get("RIGD_TEST_PEER", "rigd")
 
@@ -42,3 +46,20 @@ def port():
 def port2():
     """A free port; the exporter's `websocket` instance leads there."""
     return int(os.environ["TEST_PORT2"])
+
+
+@pytest.fixture
+def card(client, work):
+    """The file that is the card of `storage`. The instance was absent while there was no file."""
+    path = work / "card.img"
+    path.write_bytes(BEFORE * CARD)
+
+    def there():
+        try:
+            client.storage.host()
+        except DriverError:
+            return False
+        return True
+
+    until(there, "the card is found", deadline=30, pause=0.2)
+    return path

@@ -52,6 +52,23 @@ pub enum Extent {
     Grows(Option<u64>),
 }
 
+/// Why a disk was not opened.
+#[derive(Debug, Clone)]
+pub(crate) struct CannotOpen {
+    pub(crate) error: DriverError,
+    /// A card that is put in, or a reader that is about to find it, changes that.
+    pub(crate) may_pass: bool,
+}
+
+impl From<DriverError> for CannotOpen {
+    fn from(error: DriverError) -> Self {
+        Self {
+            may_pass: matches!(error, DriverError::Unavailable(_)),
+            error,
+        }
+    }
+}
+
 /// An open block device or file.
 #[derive(Debug)]
 pub struct Disk {
@@ -75,14 +92,23 @@ impl Disk {
     /// FAILED_PRECONDITION where somebody else uses it (the text says who, where the kernel tells) or
     /// it is write-protected; UNAVAILABLE where it is not there or has no card in it.
     pub fn open(path: &Path, access: Access, extent: Extent) -> Result<Self, DriverError> {
+        Self::try_open(path, access, extent).map_err(|failed| failed.error)
+    }
+
+    /// As [`open`](Self::open), for whoever can wait.
+    pub(crate) fn try_open(
+        path: &Path,
+        access: Access,
+        extent: Extent,
+    ) -> Result<Self, CannotOpen> {
         let name = path.display().to_string();
         let kind = std::fs::metadata(path).map(|found| found.file_type());
         match kind {
             Ok(kind) if kind.is_block_device() => Self::open_device(path, name, access),
             Ok(kind) if kind.is_file() => Self::open_file(path, name, access, extent),
-            Ok(_) => Err(DriverError::FailedPrecondition(format!(
+            Ok(_) => Err(CannotOpen::from(DriverError::FailedPrecondition(format!(
                 "not a disk: {name} is neither a block device nor a file"
-            ))),
+            )))),
             Err(e) if e.kind() == io::ErrorKind::NotFound && extent != Extent::Fixed => {
                 Self::open_file(path, name, access, extent)
             }
@@ -90,7 +116,7 @@ impl Disk {
         }
     }
 
-    fn open_device(path: &Path, name: String, access: Access) -> Result<Self, DriverError> {
+    fn open_device(path: &Path, name: String, access: Access) -> Result<Self, CannotOpen> {
         let how = match access {
             Access::Read => OFlags::RDONLY,
             Access::Write => OFlags::RDWR,
@@ -102,19 +128,19 @@ impl Disk {
         let file = File::from(fd);
         // Newer kernels let a device that is read-only be opened for writing.
         if access == Access::Write && node().is_some_and(|node| node.is_read_only()) {
-            return Err(write_protected(&name));
+            return Err(write_protected(&name).into());
         }
         lock(&file, &name, node().as_ref())?;
         let failed = |e: io::Error| cannot_open(&name, access, None, &e);
         let node = Node::of(file.metadata().map_err(failed)?.rdev());
         let capacity = seek(&file, SeekFrom::End(0)).map_err(|e| failed(e.into()))?;
         if capacity == 0 {
-            return Err(DriverError::Unavailable(format!("no card in {name}")));
+            return Err(DriverError::Unavailable(format!("no card in {name}")).into());
         }
         let sector = rustix::fs::ioctl_blksszget(&file).map_err(|e| failed(e.into()))? as usize;
         if !sector.is_power_of_two() || sector > PAGE {
             let text = format!("cannot write {name}: sectors of {sector} bytes");
-            return Err(DriverError::Unimplemented(text));
+            return Err(DriverError::Unimplemented(text).into());
         }
         let identity = node.as_ref().map(Node::identity).unwrap_or_default();
         Ok(Self {
@@ -135,11 +161,10 @@ impl Disk {
         name: String,
         access: Access,
         extent: Extent,
-    ) -> Result<Self, DriverError> {
+    ) -> Result<Self, CannotOpen> {
         if let Some(holder) = crate::sysfs::loop_over(path) {
-            return Err(DriverError::FailedPrecondition(format!(
-                "disk in use: {name} is the file of {holder}"
-            )));
+            let text = format!("disk in use: {name} is the file of {holder}");
+            return Err(DriverError::FailedPrecondition(text).into());
         }
         let how = match (access, extent) {
             (Access::Read, _) => OFlags::RDONLY,
@@ -328,9 +353,14 @@ fn write_protected(name: &str) -> DriverError {
     ))
 }
 
-fn cannot_open(name: &str, access: Access, node: Option<Node>, error: &io::Error) -> DriverError {
+pub(crate) fn cannot_open(
+    name: &str,
+    access: Access,
+    node: Option<Node>,
+    error: &io::Error,
+) -> CannotOpen {
     let text = format!("cannot open {name}: {error}");
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
+    let error = match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::BUSY) => DriverError::FailedPrecondition(format!(
             "disk in use: {}",
             node.map_or_else(|| format!("{name} is held"), |node| node.holders())
@@ -347,6 +377,15 @@ fn cannot_open(name: &str, access: Access, node: Option<Node>, error: &io::Error
         )),
         Some(Errno::NOMEDIUM) => DriverError::Unavailable(format!("no card in {name}")),
         Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => DriverError::Unavailable(text),
+        // A reader that is not done yet with a card that was put in. It may be broken as well, so that
+        // this is not as good as no card for who wants to know whether anybody uses it.
+        Some(Errno::IO) => {
+            return CannotOpen {
+                error: DriverError::Device(text),
+                may_pass: true,
+            };
+        }
         _ => DriverError::Device(text),
-    }
+    };
+    error.into()
 }

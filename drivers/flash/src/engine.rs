@@ -17,7 +17,6 @@ use std::{
 };
 
 use rigd_driver::{ByteCount, DriverError, TransferProgress};
-use tokio::time::Instant;
 
 use crate::{
     blocks::Blocks,
@@ -28,19 +27,15 @@ use crate::{
     layout::{Gaps, Layout},
     medium::{Keep, Medium, failed},
     progress::Progress,
-    settings::{Delta, FULL_VERIFY, Report, Verify},
+    settings::{Delta, Report, Verify},
     source::{Piece, Source},
+    watchdog::{POLL, STOP, Watchdog},
     writer::{Ended, Shared, Writer},
 };
 
 /// Buffers that go round: one is filled, one is hashed, one is written, and one evens out the
 /// differences.
 const BUFFERS: usize = 4;
-/// How often a wait looks whether it is still wanted, and the progress is told.
-const POLL: Duration = Duration::from_millis(100);
-/// How long a writer that was told to stop is waited for before it is left behind: it finishes its
-/// buffer and a sync, which cards that tidy up take seconds for.
-const STOP: Duration = Duration::from_secs(30);
 
 /// Hears how far the write is, when there is news, and says whether it is still wanted.
 pub(crate) type Caller = Box<dyn Fn(Option<TransferProgress>) -> Result<(), DriverError> + Send>;
@@ -131,11 +126,7 @@ fn feed(
         Ok(done) => done,
         Err((pipe, error)) => return pipe.broken(error, Some(size)),
     };
-    let verify = verify.unwrap_or(if mapped <= FULL_VERIFY {
-        Verify::Full
-    } else {
-        Verify::Sampled
-    });
+    let verify = verify.unwrap_or(Verify::by_size(mapped));
     match pipe.end(size, verify) {
         Ok((blocks, hash)) => {
             let sha256 = hash.iter().map(|b| format!("{b:02x}")).collect();
@@ -268,15 +259,10 @@ impl Pipe {
     fn check_stall(&mut self, watch: &mut Watchdog, limit: Duration) -> Result<(), DriverError> {
         let shared = &self.shared;
         let done = shared.reached.load(Relaxed) + shared.verified.load(Relaxed);
-        if watch.idle((done, shared.syncing.load(Relaxed))) <= limit {
-            return Ok(());
-        }
-        self.stalled = true;
-        Err(DriverError::Timeout(format!(
-            "{} hangs: it got no further for {} s",
-            self.name,
-            limit.as_secs()
-        )))
+        let now = (done, shared.syncing.load(Relaxed));
+        let checked = watch.check(&self.name, now, limit);
+        self.stalled = checked.is_err();
+        checked
     }
 
     fn send(&mut self, part: Part) -> Result<(), DriverError> {
@@ -358,31 +344,9 @@ impl Exchange for Pipe {
     }
 }
 
-/// For how long nothing has changed.
-struct Watchdog {
-    seen: (u64, bool),
-    since: Instant,
-}
-
-impl Watchdog {
-    fn new() -> Self {
-        Self {
-            seen: (0, false),
-            since: Instant::now(),
-        }
-    }
-
-    fn idle(&mut self, now: (u64, bool)) -> Duration {
-        if now != self.seen {
-            (self.seen, self.since) = (now, Instant::now());
-        }
-        self.since.elapsed()
-    }
-}
-
 fn lost() -> DriverError {
     DriverError::Unknown("the writer failed unexpectedly; the daemon's log has the place".into())
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,8 +12,10 @@ use std::{
     time::Duration,
 };
 
-use rigd_driver::{Call, DriverError, OpenError, ResourceHandle};
+use bytes::Bytes;
+use rigd_driver::{Call, Download, DriverError, OpenError, ResourceHandle};
 use tokio::{
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
@@ -26,7 +28,7 @@ use crate::{
     layout::{Gaps, Layout},
     mark::Mark,
     medium::{Medium, Witness},
-    read,
+    read::{self, Taker},
     settings::{Delta, FlashSettings, Holes, Report, WriteOptions},
 };
 
@@ -197,7 +199,7 @@ impl Flasher {
     /// is dropped stops, and the client has a part.
     ///
     /// # Errors
-    /// The card cannot be read, or the client went away.
+    /// The card cannot be read or hangs (DEADLINE_EXCEEDED), or the client went away.
     pub async fn read(
         &self,
         call: &Call,
@@ -207,10 +209,15 @@ impl Flasher {
         let download = call.download(handle).await?;
         let turn = self.turn().await?;
         let medium = medium.await?;
-        let runtime = tokio::runtime::Handle::current();
-        let own = call.clone();
+        let stall_limit = self.settings.stall_limit.0;
+        let mut client = Client {
+            call: call.clone(),
+            runtime: Handle::current(),
+            download,
+        };
         let download = on_thread(turn, call.clone(), move || {
-            read::send(&*medium, &own, &runtime, download)
+            read::send(medium, stall_limit, &mut client)?;
+            Ok(client.download)
         })
         .await?;
         download.finish().await
@@ -282,6 +289,31 @@ impl State {
         cleared.inspect_err(|error| {
             tracing::warn!("The card is incomplete: {error}.");
             self.mark.note(&error.to_string());
+        })
+    }
+}
+
+/// Who gets what the card holds.
+struct Client {
+    call: Call,
+    runtime: Handle,
+    download: Download,
+}
+
+impl Taker for Client {
+    fn look(&mut self) -> Result<(), DriverError> {
+        self.call.check()
+    }
+
+    fn frame(&mut self, bytes: Bytes) -> Result<(), DriverError> {
+        let sent = self.download.write(bytes);
+        self.runtime.block_on(async {
+            // cancel-safe: both arms only wait; a read that is cancelled is over.
+            tokio::select! {
+                biased;
+                sent = sent => sent,
+                error = self.call.cancelled() => Err(error),
+            }
         })
     }
 }

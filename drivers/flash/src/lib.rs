@@ -7,7 +7,7 @@
 //! - [`FlashSettings`]: the part `flash:` of a driver's config.
 //!
 //! The planner (`pages`, `sparse`, `bmap`, `layout`, `fill`) is pure; `engine`, `hasher` and `writer`
-//! are the three threads around it.
+//! are the three threads around it. `read` is the way back, on two.
 
 mod blocks;
 mod bmap;
@@ -31,6 +31,7 @@ mod source;
 mod sparse;
 mod sysfs;
 mod verify;
+mod watchdog;
 mod writer;
 
 pub use disk::{Access, Disk, Extent};

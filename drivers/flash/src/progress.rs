@@ -47,6 +47,14 @@ impl Progress {
     /// How far it is, when that is to be told again; the log is told at most once a second. `size` is
     /// that of the image, if it is known.
     pub(crate) fn tick(&mut self, size: Option<u64>) -> Option<TransferProgress> {
+        let (news, line) = self.look(size);
+        if let Some(line) = line {
+            tracing::info!("{line}");
+        }
+        news
+    }
+
+    fn look(&mut self, size: Option<u64>) -> (Option<TransferProgress>, Option<String>) {
         let now = Instant::now();
         let phase = self.now();
         if phase != self.phase {
@@ -64,25 +72,29 @@ impl Progress {
                 spent,
             }
         });
-        self.log(now, (done, total), spent);
-        news
+        (news, self.line(now, (done, total), spent))
     }
 
-    fn log(&mut self, now: Instant, (done, total): (u64, Option<u64>), spent: Duration) {
+    fn line(
+        &mut self,
+        now: Instant,
+        (done, total): (u64, Option<u64>),
+        spent: Duration,
+    ) -> Option<String> {
         let every = if now - self.begun < AT_FIRST {
             EVERY.0
         } else {
             EVERY.1
         };
         if now - self.told < every {
-            return;
+            return None;
         }
         self.told = now;
-        match self.phase {
-            Phase::Write => tracing::info!("Written {}.", how_far(done, total, spent)),
-            Phase::Sync => tracing::info!("Syncing the card since {} s.", spent.as_secs()),
-            Phase::Verify => tracing::info!("Read back {}.", how_far(done, total, spent)),
-        }
+        Some(match self.phase {
+            Phase::Write => format!("Written {}.", how_far(done, total, spent)),
+            Phase::Sync => format!("Syncing the card since {} s.", spent.as_secs()),
+            Phase::Verify => format!("Read back {}.", how_far(done, total, spent)),
+        })
     }
 
     /// Bytes that the phase is done with, and that it has to do.
@@ -144,7 +156,49 @@ fn how_far(done: u64, total: Option<u64>, spent: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_is_told_once_a_second_at_first_and_every_five_later_on() {
+        let shared = Arc::new(Shared::default());
+        let mut progress = Progress::new(shared.clone());
+        let size = Some(400_000_000);
+        let (mut told, mut lines, mut news) = (Vec::new(), Vec::new(), 0);
+        // 10 MB/s, looked at a hundred times a second for 30 s.
+        for look in 0..=3000 {
+            shared.reached.store(look * 100_000, Relaxed);
+            let (new, line) = progress.look(size);
+            news += usize::from(new.is_some());
+            if let Some(line) = line {
+                told.push(look / 100);
+                lines.push(line);
+            }
+            advance(Duration::from_millis(10)).await;
+        }
+        assert_eq!(told, [1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 19, 24, 29]);
+        assert_eq!(news, 301, "whoever waits is told ten times a second");
+        assert_eq!(
+            lines[1],
+            "Written 19 MiB of 381.4 MiB, 10.0 MB/s, 38 s left."
+        );
+        // The next phases: no line comes earlier for them.
+        shared.syncing.store(true, Relaxed);
+        assert_eq!(progress.look(size).1, None);
+        advance(Duration::from_secs(5)).await;
+        let line = progress.look(size).1;
+        assert_eq!(line.as_deref(), Some("Syncing the card since 5 s."));
+        shared.to_verify.store(400_000_000, Relaxed);
+        assert_eq!(progress.look(size).1, None);
+        advance(Duration::from_secs(10)).await;
+        shared.verified.store(200_000_000, Relaxed);
+        let line = progress.look(size).1;
+        assert_eq!(
+            line.as_deref(),
+            Some("Read back 190.7 MiB of 381.4 MiB, 20.0 MB/s, 10 s left.")
+        );
+    }
 
     #[test]
     fn progress_has_bytes_rate_and_time_left() {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Images up to this size are read back as a whole unless something else is said.
-pub(crate) const FULL_VERIFY: u64 = 4 << 30;
+const FULL_VERIFY: u64 = 4 << 30;
 
 /// How long a card may take for what it was given. The kernel itself gives a disk up to five tries of
 /// 30 s, and resets the bus in between.
@@ -23,6 +23,16 @@ pub enum Verify {
     Sampled,
     /// Everything that was written.
     Full,
+}
+
+impl Verify {
+    /// What is read back of so many bytes unless something else is said.
+    pub(crate) fn by_size(written: u64) -> Self {
+        match written <= FULL_VERIFY {
+            true => Self::Full,
+            false => Self::Sampled,
+        }
+    }
 }
 
 /// Which parts of an image need not be written again.
@@ -78,15 +88,16 @@ pub struct FlashSettings {
     /// `auto`: compressed data and Android sparse images are recognised and unpacked; `raw`: bytes are
     /// written as they are.
     pub format: Format,
-    /// Whether `IMAGE.bmap` is looked for beside an image that comes from a URL without a query.
+    /// Whether `IMAGE.bmap` is looked for beside an image that is a file of the lab host, or comes from
+    /// a URL without a query.
     pub find_bmap: bool,
     /// Directories of the lab host whose files `write_file` may write to the card. Without them it is
     /// refused.
     pub image_roots: Vec<PathBuf>,
     /// Memory that a decoder may take. `xz -9` needs 65 MiB.
     pub max_decoder_memory: ByteCount,
-    /// How long a card may get no further until the write is given up: 300 s unless given. The kernel
-    /// itself tries for up to three minutes. A sync has a limit of its own.
+    /// How long a card may get no further until the write or read is given up: 300 s unless given. The
+    /// kernel itself tries for up to three minutes. A sync has a limit of its own.
     pub stall_limit: Delay,
     /// Lets `dut` give an incomplete card to the board.
     pub force: bool,
@@ -153,4 +164,21 @@ pub struct Report {
     pub verify: Verify,
     /// Bytes read back.
     pub verified: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_up_to_4_gib_are_read_back_as_a_whole() {
+        for (written, wanted) in [
+            (0, Verify::Full),
+            (4 << 30, Verify::Full),
+            ((4 << 30) + 1, Verify::Sampled),
+            (u64::MAX, Verify::Sampled),
+        ] {
+            assert_eq!(Verify::by_size(written), wanted, "{written} bytes");
+        }
+    }
 }

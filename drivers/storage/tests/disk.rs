@@ -14,7 +14,7 @@ mod lease;
 use std::{os::unix::fs::FileExt, path::Path, time::Duration};
 
 use device::{Loop, ToolError, Tree, compress, noise, sha256, skip};
-use lease::Lease;
+use lease::{Lease, drain};
 use rigd_codec::Encoding;
 use rigd_driver::{ByteCount, Delay, DriverError};
 use rigd_drivers_storage::{DiskConfig, DiskStorage};
@@ -504,63 +504,6 @@ async fn an_image_of_known_size_that_is_too_large_leaves_the_card_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_read_only_device_is_write_protected() {
-    let device = match Loop::with(4 * MIB, &["--read-only"]) {
-        Ok(device) => device,
-        Err(why) => return skip(&why),
-    };
-    let lease = lease(device.path()).await;
-    let error = write(&lease, b"image").await.unwrap_err();
-    assert!(
-        matches!(error, DriverError::FailedPrecondition(_)),
-        "{error:?}"
-    );
-    assert!(
-        error
-            .to_string()
-            .starts_with("card write-protected: /dev/loop"),
-        "{error}"
-    );
-    lease.ok("dut", json!([])).await;
-}
-
-#[tokio::test]
-async fn a_mounted_disk_is_refused_with_the_place() {
-    let device = loop_device!(16 * MIB);
-    let mounted = match device.mount() {
-        Ok(mounted) => mounted,
-        Err(ToolError(why)) => return skip(&why),
-    };
-    let lease = lease(device.path()).await;
-    let error = write(&lease, &noise(MIB, 1)).await.unwrap_err();
-    assert!(
-        matches!(error, DriverError::FailedPrecondition(_)),
-        "{error:?}"
-    );
-    let name = device.path().file_name().unwrap().to_string_lossy();
-    let place = mounted.0.display();
-    assert_eq!(
-        error.to_string(),
-        format!("disk in use: {name} is mounted at {place}")
-    );
-    lease.ok("dut", json!([])).await;
-    drop(mounted);
-    write(&lease, &noise(MIB, 1)).await.unwrap();
-}
-
-#[tokio::test]
-async fn the_file_of_a_loop_device_is_in_use() {
-    let device = loop_device!(4 * MIB);
-    let lease = lease(device.file()).await;
-    let error = write(&lease, b"image").await.unwrap_err().to_string();
-    let shown = device.path().display();
-    assert!(
-        error.ends_with(&format!("is the file of {shown}")),
-        "{error}"
-    );
-}
-
-#[tokio::test]
 async fn a_disk_that_fails_in_mid_write_is_told_with_its_place() {
     // A loop device over a file that the file system below has no room for.
     let small = match device::SmallTmpfs::new(8 * MIB) {
@@ -583,6 +526,37 @@ async fn a_disk_that_fails_in_mid_write_is_told_with_its_place() {
 }
 
 #[tokio::test]
+async fn a_card_that_fails_to_read_breaks_the_dump_with_its_place() {
+    let device = loop_device!(8 * MIB);
+    device.fill(0xee);
+    let lease = lease(device.path()).await;
+    // A loop device has errors where its file has nothing.
+    let file = std::fs::File::options()
+        .write(true)
+        .open(device.file())
+        .unwrap();
+    file.set_len(4 * MIB as u64).unwrap();
+    let (source, handle) = lease.download();
+    let drained = tokio::spawn(drain(source));
+    let error = lease.fails("read", json!([handle])).await;
+    assert!(matches!(error, DriverError::Device(_)), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "read stopped at 4 MiB of 8 MiB: cannot read {} at byte 4194304: Input/output error (os \
+             error 5)",
+            device.path().display()
+        )
+    );
+    assert_eq!(drained.await.unwrap(), None, "a part has no end");
+    // Nobody wrote, so the board may have the card.
+    lease.ok("dut", json!([])).await;
+    file.set_len(8 * MIB as u64).unwrap();
+    let dump = lease.receive("read", json!(["HANDLE"])).await.unwrap();
+    assert!(dump[..4 * MIB].iter().all(|byte| *byte == 0xee) && dump.len() == 8 * MIB);
+}
+
+#[tokio::test]
 async fn a_device_that_is_not_there_makes_the_instance_absent() {
     let dir = tempfile::tempdir().unwrap();
     let device = loop_device!(4 * MIB);
@@ -600,31 +574,6 @@ async fn a_device_that_is_not_there_makes_the_instance_absent() {
     );
     let error = lease.fails("dut", json!([])).await;
     assert!(matches!(error, DriverError::Unavailable(_)), "{error:?}");
-}
-
-#[tokio::test]
-async fn two_instances_and_two_clients_exclude_each_other() {
-    let device = loop_device!(8 * MIB);
-    let (one, two) = (lease(device.path()).await, lease(device.path()).await);
-    let (sender, handle) = one.upload();
-    sender.send(noise(65_536, 1).into()).await;
-    let writing = one.call("write", json!([handle]));
-    let others = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let error = two
-            .fails("read", json!([two.download().1]))
-            .await
-            .to_string();
-        // The lock of the other one is waited for, as udev holds it for a moment.
-        assert!(error.starts_with("disk in use: "), "{error}");
-        let busy = one.fails("host", json!([])).await;
-        assert!(busy.to_string().starts_with("busy: write since "), "{busy}");
-        one.ok("off", json!([])).await;
-        sender.end().await;
-    };
-    let (written, ()) = tokio::join!(writing, others);
-    written.unwrap();
-    write(&two, b"image").await.unwrap();
 }
 
 /// A write whose client has sent a part and then nothing any more.
@@ -723,6 +672,44 @@ async fn a_daemon_that_stops_in_mid_write_knows_afterwards() {
     assert!(text.contains("the lease ended"), "{text}");
     write(&second, &noise(MIB, 1)).await.unwrap();
     second.ok("dut", json!([])).await;
+}
+
+#[tokio::test]
+async fn a_card_that_does_not_keep_what_was_written_fails_the_write() {
+    let device = loop_device!(32 * MIB);
+    let lease = lease(device.path()).await;
+    let (sender, handle) = lease.upload();
+    let writing = lease.call("write", json!([handle]));
+    let feeding = async {
+        for piece in noise(9 * MIB, 13).chunks(65_536) {
+            assert!(sender.send(piece.to_vec().into()).await);
+        }
+        begun(&device).await;
+        // Behind the device, as a cell that loses a bit.
+        let file = std::fs::File::options()
+            .write(true)
+            .open(device.file())
+            .unwrap();
+        let at = 5 * MIB + 9;
+        let wrong = [!device.bytes()[at]];
+        file.write_all_at(&wrong, at as u64).unwrap();
+        file.sync_all().unwrap();
+        sender.end().await;
+    };
+    let (written, ()) = tokio::join!(writing, feeding);
+    let error = written.unwrap_err();
+    assert!(matches!(error, DriverError::Device(_)), "{error:?}");
+    let text = format!(
+        "write stopped at 9 MiB of 9 MiB: verify failed: {} reads back other bytes than were written \
+         within the MiB at 5 MiB (byte 5242880)",
+        device.path().display()
+    );
+    assert_eq!(error.to_string(), text);
+    assert_eq!(incomplete(&lease).await, format!("card incomplete: {text}"));
+    // Nothing of it counts as known.
+    let report = write(&lease, &noise(9 * MIB, 13)).await.unwrap();
+    assert_eq!(report["unchanged"], 0);
+    lease.ok("dut", json!([])).await;
 }
 
 #[tokio::test]

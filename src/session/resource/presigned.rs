@@ -5,17 +5,21 @@
 //! the path is part of the signature and stays as it is; 7200 s in all. The query of a signed URL
 //! is a secret and never shown.
 
+mod download;
+mod resume;
+
 use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, stream};
+pub(super) use download::get;
+use futures::stream;
 use reqwest::{
     Client, Method, Response, Url,
-    header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, LOCATION},
+    header::{HeaderMap, HeaderName, HeaderValue, LOCATION},
     redirect::Policy,
 };
-use rigd_driver::{ChunkSender, DownloadSource, DriverError, Key, Upload, upload_channel};
-use tokio::time::timeout;
+use rigd_driver::{DownloadSource, DriverError, Key};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 /// Time for a whole transfer: what upstream allows.
@@ -55,36 +59,6 @@ impl Http {
         let client = self.0.get_or_init(build).as_ref();
         client.ok_or_else(|| DriverError::Device("cannot set up an HTTP client".into()))
     }
-}
-
-/// Opens `url` for reading; resolves when the server has begun to answer.
-pub(super) async fn get(
-    http: &Http,
-    url: &str,
-    headers: &BTreeMap<String, String>,
-    key: &Key,
-    tasks: &TaskTracker,
-) -> Result<Upload, DriverError> {
-    let (url, response) = follow(http.client()?, url, headers).await?;
-    let (chunks, upload) = upload_channel();
-    // With a Content-Encoding the length is that of the encoded bytes.
-    let plain = !response.headers().contains_key(CONTENT_ENCODING);
-    let upload = upload.with_size(response.content_length().filter(|_| plain));
-    let key = key.clone();
-    tasks.spawn(async move {
-        // cancel-safe: after the first two arms the body is not read again.
-        let error = tokio::select! {
-            fenced = key.revoked() => Some(fenced.into()),
-            () = chunks.closed() => return,
-            error = pump(&url, response, &chunks) => error,
-        };
-        // A driver that is gone has what it wants.
-        match error {
-            Some(error) => _ = chunks.fail(error).await,
-            None => _ = chunks.end().await,
-        }
-    });
-    Ok(upload)
 }
 
 /// A small file beside the one that `url` names, under the first of `endings` that is there. A URL
@@ -132,8 +106,11 @@ fn with_ending(url: &Url, cut: usize, ending: &str) -> Option<Url> {
 }
 
 async fn small(http: &Http, url: &Url, headers: &BTreeMap<String, String>) -> Option<Bytes> {
-    let client = http.client().ok()?;
-    let (_, mut response) = follow(client, url.as_str(), headers).await.ok()?;
+    let (client, headers) = (http.client().ok()?, header_map(headers).ok()?);
+    let deadline = Instant::now() + IDLE_LIMIT;
+    let answer = follow(client, url.clone(), headers, deadline).await;
+    let (url, mut response) = answer.ok()?;
+    check("GET", &url, &response).ok()?;
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         if body.len() + chunk.len() > MAX_BESIDE {
@@ -144,36 +121,24 @@ async fn small(http: &Http, url: &Url, headers: &BTreeMap<String, String>) -> Op
     Some(body.freeze())
 }
 
-/// Until the body is complete (`None`) or broken.
-async fn pump(url: &Url, response: Response, chunks: &ChunkSender) -> Option<DriverError> {
-    let mut body = std::pin::pin!(response.bytes_stream());
-    while let Some(item) = body.next().await {
-        match item {
-            Ok(bytes) if bytes.is_empty() => {}
-            Ok(bytes) => _ = chunks.send(bytes).await,
-            Err(error) => return Some(failed("GET stream", url, &error)),
-        }
-    }
-    None
-}
-
+/// The answer to a GET once nothing redirects any more, and where it came from. `deadline` is that of
+/// its body, too.
 async fn follow(
     client: &Client,
-    url: &str,
-    headers: &BTreeMap<String, String>,
+    mut url: Url,
+    mut headers: HeaderMap,
+    deadline: Instant,
 ) -> Result<(Url, Response), DriverError> {
-    let mut headers = header_map(headers)?;
-    let mut url = parse(url)?;
     for _ in 0..=MAX_REDIRECTS {
         let request = client
             .request(Method::GET, url.clone())
-            .headers(headers.clone());
+            .headers(headers.clone())
+            .timeout(deadline.saturating_duration_since(Instant::now()));
         let response = request
             .send()
             .await
             .map_err(|e| failed("GET stream", &url, &e))?;
         if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-            check("GET", &url, &response)?;
             return Ok((url, response));
         }
         let location = response

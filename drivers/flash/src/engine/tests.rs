@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::{bmap::Bmap, layout::Form, pages::BLOCK, pages::BUFFER};
 
-mod fake;
+pub(crate) mod fake;
 mod faults;
 
 use fake::{Fake, Hang};
@@ -98,7 +98,7 @@ fn write_while(medium: &Arc<Fake>, source: Pieces, plan: Plan, caller: Caller) -
 }
 
 /// Bytes that differ from block to block.
-fn noise(len: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {

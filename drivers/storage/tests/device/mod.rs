@@ -1,11 +1,17 @@
 //! Loop devices and images for them. Everything that is set up here is taken down by its drop, also when
 //! a test fails.
 
+#![allow(
+    dead_code,
+    reason = "each test binary uses its part of what can be set up"
+)]
+
 use std::{
     fs::File,
+    io::{BufRead as _, BufReader},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use bytes::Bytes;
@@ -136,6 +142,59 @@ impl Drop for Mounted {
         if let Err(ToolError(why)) = run("umount", &[self.0.to_str().unwrap()]) {
             eprintln!("{why}");
         }
+    }
+}
+
+/// Swap space on a device.
+pub(crate) struct Swap(String);
+
+impl Swap {
+    pub(crate) fn on(device: &Loop) -> Result<Self, ToolError> {
+        let path = device.path.to_str().unwrap();
+        run("mkswap", &[path])?;
+        run("swapon", &[path])?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        if let Err(ToolError(why)) = run("swapoff", &[&self.0]) {
+            eprintln!("{why}");
+        }
+    }
+}
+
+/// A file system that is mounted where this process does not see it, as in a container.
+pub(crate) struct MountedElsewhere(Child);
+
+impl MountedElsewhere {
+    pub(crate) fn new(device: &Loop) -> Result<Self, ToolError> {
+        let path = device.path.to_str().unwrap();
+        run("mkfs.ext4", &["-q", path])?;
+        let script = "mount \"$0\" /mnt && echo mounted && read end";
+        let child = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, path])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.map_err(|e| ToolError(format!("cannot start unshare: {e}")))?;
+        let mut said = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut said).unwrap();
+        let mounted = Self(child);
+        match said.trim() {
+            "mounted" => Ok(mounted),
+            _ => Err(ToolError("cannot mount in a namespace of its own".into())),
+        }
+    }
+}
+
+impl Drop for MountedElsewhere {
+    fn drop(&mut self) {
+        // Its namespace goes with it.
+        drop(self.0.stdin.take());
+        self.0.wait().ok();
     }
 }
 

@@ -13,29 +13,33 @@ use super::*;
 const SECTOR: usize = 512;
 
 #[derive(Debug, Default)]
-pub(super) struct Fake {
-    pub(super) data: Mutex<Vec<u8>>,
-    pub(super) capacity: u64,
+pub(crate) struct Fake {
+    pub(crate) data: Mutex<Vec<u8>>,
+    pub(crate) capacity: u64,
     /// A write that reaches this byte fails.
-    pub(super) bad: Option<u64>,
+    pub(crate) bad: Option<u64>,
+    /// A read that reaches this byte fails.
+    pub(crate) unreadable: Option<u64>,
     /// This byte reads back another than was written.
-    pub(super) flipped: Option<usize>,
+    pub(crate) flipped: Option<usize>,
     /// Where it does not answer until it is told to.
-    pub(super) hangs: Mutex<Option<Hang>>,
-    pub(super) answers: Condvar,
-    pub(super) sync_fails: AtomicBool,
+    pub(crate) hangs: Mutex<Option<Hang>>,
+    pub(crate) answers: Condvar,
+    pub(crate) sync_fails: AtomicBool,
     /// A write that reaches this byte finds another card from then on.
-    pub(super) changes: Option<u64>,
-    pub(super) changed: AtomicBool,
-    pub(super) gone: AtomicBool,
-    pub(super) syncs: AtomicU32,
-    pub(super) written: AtomicU64,
+    pub(crate) changes: Option<u64>,
+    pub(crate) changed: AtomicBool,
+    pub(crate) gone: AtomicBool,
+    pub(crate) syncs: AtomicU32,
+    pub(crate) written: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Hang {
+pub(crate) enum Hang {
     Write,
     Sync,
+    /// A read that begins there.
+    Read(u64),
 }
 
 impl Fake {
@@ -44,7 +48,7 @@ impl Fake {
         drop(self.answers.wait_while(hangs, |hangs| *hangs == Some(at)));
     }
 
-    pub(super) fn new(capacity: usize, fill: u8) -> Self {
+    pub(crate) fn new(capacity: usize, fill: u8) -> Self {
         Self {
             data: Mutex::new(vec![fill; capacity]),
             capacity: capacity as u64,
@@ -52,11 +56,11 @@ impl Fake {
         }
     }
 
-    pub(super) fn holds(&self) -> Vec<u8> {
+    pub(crate) fn holds(&self) -> Vec<u8> {
         self.data.lock().unwrap().clone()
     }
 
-    pub(super) fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         self.written.swap(0, Relaxed)
     }
 }
@@ -103,6 +107,11 @@ impl Medium for Fake {
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
         assert!(at.is_multiple_of(SECTOR as u64) && bytes.len().is_multiple_of(SECTOR));
+        self.hang(Hang::Read(at));
+        let end = at + bytes.len() as u64;
+        if self.gone.load(Relaxed) || self.unreadable.is_some_and(|bad| bad < end) {
+            return Err(eio());
+        }
         let at = at as usize;
         bytes.copy_from_slice(&self.data.lock().unwrap()[at..at + bytes.len()]);
         if let Some(flipped) = self.flipped.and_then(|f| f.checked_sub(at))
