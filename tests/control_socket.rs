@@ -23,6 +23,7 @@ use lab::{Lab, reported};
 use rigd_proto::v1::ExporterStatus::{Available, LeaseReady};
 use serde_json::{Value, json};
 use support::{
+    copy_program,
     daemon::{Daemon, Listen},
     settings::Settings,
 };
@@ -335,7 +336,7 @@ fn strangers_are_told_of_the_group() {
     }
     // The build's own directory may not be open to everybody.
     let binary = rig.settings.path("rigd");
-    fs::copy(env!("CARGO_BIN_EXE_rigd"), &binary).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_rigd").as_ref(), &binary);
     let mut stranger = Command::new(&binary);
     stranger
         .args(["status", "--socket"])

@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, os::unix::process::CommandExt, process::Command};
 
 use super::Site;
+use crate::support::copy_program;
 
 /// Of `nobody`, everywhere.
 const NOBODY: u32 = 65534;
@@ -20,14 +21,9 @@ pub(crate) fn as_somebody(site: &Site, command: Command) -> Command {
     let run = site.settings.path("run-of-somebody");
     fs::create_dir_all(&run).unwrap();
     std::os::unix::fs::chown(&run, Some(NOBODY), Some(NOBODY)).unwrap();
-    // The build's own directory may not be open to everybody. Copied by another process: what this one
-    // has open for writing, its other children may have open too, and such a file cannot be executed.
+    // The build's own directory may not be open to everybody.
     let binary = site.settings.path("rigd");
-    let copied = Command::new("cp")
-        .arg(env!("CARGO_BIN_EXE_rigd"))
-        .arg(&binary)
-        .status();
-    assert!(copied.unwrap().success());
+    copy_program(env!("CARGO_BIN_EXE_rigd").as_ref(), &binary);
     let mut other = Command::new(binary);
     other.args(command.get_args());
     for (key, value) in command.get_envs() {

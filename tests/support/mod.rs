@@ -20,7 +20,10 @@ pub(crate) mod mounts;
 pub(crate) mod python;
 pub(crate) mod settings;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The top of the repository.
 pub(crate) fn repository() -> &'static Path {
@@ -30,4 +33,11 @@ pub(crate) fn repository() -> &'static Path {
 /// A file of `tests/python/`.
 pub(crate) fn python_file(name: &str) -> PathBuf {
     repository().join("tests/python").join(name)
+}
+
+/// Copies a program that is then started. Another process does it: while this one has the copy open for
+/// writing, a child that another test starts has it as well, and nobody can run it.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
 }

@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use crate::support::{daemon::Daemon, settings::Settings};
+use crate::support::{copy_program, daemon::Daemon, settings::Settings};
 
 /// The user that nobody is, on every Linux.
 const NOBODY: u32 = 65_534;
@@ -29,7 +29,7 @@ pub(crate) fn command(settings: &Settings) -> Command {
     // Where the tests were built may be closed to others.
     let program = settings.path("rigd");
     if fs::hard_link(usual.get_program(), &program).is_err() {
-        fs::copy(usual.get_program(), &program).unwrap();
+        copy_program(usual.get_program().as_ref(), &program);
     }
     let mut command = with_program(&usual, program.as_os_str());
     command.uid(NOBODY).gid(NOBODY);

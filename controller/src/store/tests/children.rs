@@ -206,9 +206,14 @@ fn a_directory_that_is_read_only_is_named() {
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     };
     allow(dir.path(), 0o755);
-    // A place that everybody can run it from.
+    // A place that everybody can run it from. Copied by another process: a child that a test beside this
+    // one starts meanwhile would have the file open for writing, and nobody could run it.
     let program = dir.path().join("program");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let copied = Command::new("cp")
+        .arg(std::env::current_exe().unwrap())
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     allow(&program, 0o755);
     let state = dir.path().join("state");
     std::fs::create_dir(&state).unwrap();
