@@ -134,8 +134,17 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The group is this process's own, and its number is not reused before the wait below.
+        // A server of Python's has a child with a session of its own. While their parent is not waited
+        // for, all of them are what the numbers say.
+        let below = self.tree().unwrap_or_default();
         kill_process_group(Pid::from_child(&self.child), Signal::KILL).ok();
+        for pid in below
+            .into_iter()
+            .skip(1)
+            .filter_map(|pid| Pid::from_raw(pid as i32))
+        {
+            kill_process(pid, Signal::KILL).ok();
+        }
         self.child.wait().ok();
     }
 }

@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use crate::{DriverError, TransferProgress, async_trait};
 
-/// Chunks buffered per direction: what upstream buffers, 2 MiB with the usual 64 KiB frames.
-const CHUNKS: usize = 32;
+/// Chunks buffered per direction: 512 KiB with the usual 64 KiB frames. A transfer goes through two of these
+/// where it is decoded; more of them made none faster.
+const CHUNKS: usize = 8;
 
 /// Memory that one decoder may take unless the driver says otherwise: the largest preset of xz needs
 /// 65 MiB; windows beyond this are a bomb or a setting nobody ships images with.
