@@ -12,6 +12,8 @@
 mod cards;
 #[path = "guest/gadget.rs"]
 mod gadget;
+#[path = "guest_sdmux/port.rs"]
+mod port;
 #[path = "guest/rig.rs"]
 mod rig;
 mod support;
@@ -33,6 +35,8 @@ const USB: &[&str] = &[
     "sdwire3=sdwire3,size=16M",
     "usbsdmux=usbsdmux,size=16M",
     "stick=disk,size=16M,bus=5",
+    "hub=hub,bus=6",
+    "port=disk,size=16M,bus=7,plugged=no",
 ];
 
 /// One boot for all of them.
@@ -60,6 +64,7 @@ async fn muxes() {
     a_usbsdmux_is_switched_over_scsi(&guest, &exporter, &images).await;
     a_line_switches_a_mux(&mut guest, &exporter, &images).await;
     the_released_client_flashes_and_dumps(&mut guest, dir.path());
+    port::the_power_of_a_port_switches_a_stick(&mut guest, &exporter, dir.path()).await;
 
     gadget::a_gadget_is_a_card_of_the_board(&mut guest, &exporter, &images).await;
     gadget::a_card_that_the_board_has_open_is_taken(&mut guest, &exporter).await;
