@@ -10,6 +10,8 @@
 
 #[path = "guest/cards.rs"]
 mod cards;
+#[path = "guest_sdmux/changed.rs"]
+mod changed;
 #[path = "guest/gadget.rs"]
 mod gadget;
 #[path = "guest_sdmux/port.rs"]
@@ -65,6 +67,7 @@ async fn muxes() {
     a_line_switches_a_mux(&mut guest, &exporter, &images).await;
     the_released_client_flashes_and_dumps(&mut guest, dir.path());
     port::the_power_of_a_port_switches_a_stick(&mut guest, &exporter, dir.path()).await;
+    changed::a_block_that_changed_is_written_again(&mut guest, &exporter, dir.path()).await;
 
     gadget::a_gadget_is_a_card_of_the_board(&mut guest, &exporter, &images).await;
     gadget::a_card_that_the_board_has_open_is_taken(&mut guest, &exporter).await;
