@@ -18,6 +18,8 @@ mod gadget;
 mod port;
 #[path = "guest/rig.rs"]
 mod rig;
+#[path = "guest_sdmux/rules.rs"]
+mod rules;
 mod support;
 
 use std::{
@@ -46,7 +48,7 @@ const USB: &[&str] = &[
 async fn muxes() {
     let Some(mut guest) = Guest::boot(&Hardware {
         usb: USB,
-        gpio: &["mux=select"],
+        gpio: &["mux=select,power"],
         gadget: true,
         ..Hardware::default()
     }) else {
@@ -68,6 +70,7 @@ async fn muxes() {
     the_released_client_flashes_and_dumps(&mut guest, dir.path());
     port::the_power_of_a_port_switches_a_stick(&mut guest, &exporter, dir.path()).await;
     changed::a_block_that_changed_is_written_again(&mut guest, &exporter, dir.path()).await;
+    rules::the_card_stays_with_a_board_that_runs(&mut guest, &exporter, dir.path()).await;
 
     gadget::a_gadget_is_a_card_of_the_board(&mut guest, &exporter, &images).await;
     gadget::a_card_that_the_board_has_open_is_taken(&mut guest, &exporter).await;
