@@ -14,6 +14,8 @@ mod cards;
 mod changed;
 #[path = "guest/gadget.rs"]
 mod gadget;
+#[path = "guest_sdmux/hangs.rs"]
+mod hangs;
 #[path = "guest_sdmux/port.rs"]
 mod port;
 #[path = "guest/rig.rs"]
@@ -71,6 +73,7 @@ async fn muxes() {
     port::the_power_of_a_port_switches_a_stick(&mut guest, &exporter, dir.path()).await;
     changed::a_block_that_changed_is_written_again(&mut guest, &exporter, dir.path()).await;
     rules::the_card_stays_with_a_board_that_runs(&mut guest, &exporter, dir.path()).await;
+    hangs::a_usbsdmux_that_does_not_answer(&guest, &exporter).await;
 
     gadget::a_gadget_is_a_card_of_the_board(&mut guest, &exporter, &images).await;
     gadget::a_card_that_the_board_has_open_is_taken(&mut guest, &exporter).await;
