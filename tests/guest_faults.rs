@@ -12,23 +12,22 @@
 mod bench;
 #[path = "guest/cards.rs"]
 mod cards;
+#[path = "guest_faults/hangs.rs"]
+mod hangs;
+#[path = "guest_faults/released.rs"]
+mod released;
 #[path = "guest/rig.rs"]
 mod rig;
 mod support;
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command};
 
-use bench::{Bench, FAULT, IMAGE, PROMPT};
+use bench::{Bench, FAULT, IMAGE};
 use cards::{Image, MIB, incomplete, positions, refused, storage};
 use rig::{Guest, Hardware, STEP_LIMIT};
 use rigd_client::{Code, Compression};
 use serde_json::json;
-use support::{python::venv, repository};
+use support::repository;
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
 const USB: &[&str] = &[
@@ -64,7 +63,8 @@ async fn faults() {
         dir,
     };
 
-    bench.large_images_come_to_the_cards_and_back(&disk).await;
+    bench.large_images_come_to_the_cards_and_back(&disk);
+    bench.the_released_client_ends_with_the_first_cause().await;
     bench.a_bad_place_is_named().await;
     bench.a_card_that_is_taken_out_ends_the_write().await;
     bench
@@ -82,26 +82,6 @@ async fn faults() {
 }
 
 impl Bench {
-    async fn large_images_come_to_the_cards_and_back(&self, disk: &Path) {
-        let image = Image::new(self.dir.path(), 2, 64 * MIB);
-        let flashed = self.card.flash(&image.file, Compression::None).await;
-        flashed.unwrap();
-        assert!(image.is_on(&self.medium()));
-        let dump = self.dir.path().join("dump");
-        self.card.dump(&dump, Compression::None).await.unwrap();
-        assert!(image.is_on(&dump));
-        assert_eq!(fs::metadata(&dump).unwrap().len(), 72 << 20);
-
-        let Some(venv) = venv() else { return };
-        let image = Image::new(self.dir.path(), 3, 256 * MIB);
-        let mut client = self.guest.released_client(venv);
-        client.arg(repository().join("tests/guest/flash.py"));
-        client.arg("disk").args([&image.file, &dump]);
-        let status = client.status().unwrap();
-        assert!(status.success(), "{}", self.guest.stderr.text());
-        assert!(image.is_on(disk) && image.is_on(&dump));
-    }
-
     async fn a_bad_place_is_named(&self) {
         self.set(json!({"error_at": FAULT}));
         let text = refused(self.image.write(&self.card).await, Code::Internal);
@@ -177,29 +157,6 @@ impl Bench {
         );
         self.the_card_stays_with(&text).await;
         self.the_next_write_works().await;
-    }
-
-    async fn a_slow_card_holds_up_nothing_else(&self) {
-        let image = self.another(11);
-        // Six seconds.
-        self.set(json!({"rate": 2 * MIB}));
-        let writing = image.write(&self.card);
-        let others = async {
-            image.until_written(&self.medium(), 1).await;
-            let mut slowest = Duration::ZERO;
-            for _ in 0..5 {
-                slowest = slowest.max(self.others().await);
-            }
-            let busy = refused(self.card.dut().await, Code::FailedPrecondition);
-            assert!(busy.starts_with("busy: write since "), "{busy}");
-            assert!(!image.is_on(&self.medium()), "the write is over already");
-            slowest
-        };
-        let (written, slowest) = tokio::join!(writing, others);
-        written.unwrap();
-        assert!(slowest < PROMPT, "{slowest:?}");
-        self.set(json!({"rate": null}));
-        self.card.dut().await.unwrap();
     }
 
     async fn an_image_that_is_too_large(&mut self) {
@@ -284,56 +241,6 @@ impl Bench {
             assert_eq!(torn, Some(json!(false)));
             assert!(image.is_on(&self.medium()));
         }
-    }
-
-    async fn a_card_that_does_not_answer(&self) {
-        self.set(json!({"hang_at": FAULT}));
-        let begun = Instant::now();
-        let text = refused(self.image.write(&self.card).await, Code::DeadlineExceeded);
-        let (place, hangs) = (
-            "write stopped at 4 MiB",
-            "hangs: it got no further for 20 s",
-        );
-        assert!(text.starts_with(place) && text.ends_with(hangs), "{text}");
-        // Before the kernel gives up: that takes it three minutes.
-        assert!(begun.elapsed() < Duration::from_secs(90));
-        self.the_card_stays_with(&text).await;
-        let slowest = self.others().await;
-        assert!(slowest < PROMPT, "{slowest:?}");
-        let used = refused(self.image.write(&self.card).await, Code::FailedPrecondition);
-        assert!(used.starts_with("disk in use: "), "{used}");
-    }
-
-    /// The writer that was left behind lets go when the reader answers, or is pulled.
-    async fn a_card_that_hung_is_used_again(&self) {
-        let reader = self.guest.usb("sdwire.reader");
-        for pulled in [false, true] {
-            self.a_card_that_does_not_answer().await;
-            if pulled {
-                reader.unplug();
-            }
-            self.set(json!({"hang_at": null}));
-            if pulled {
-                reader.plug();
-            }
-            self.a_write_works_soon().await;
-            self.the_next_write_works().await;
-        }
-    }
-
-    async fn a_mux_that_does_not_answer(&self) {
-        let mux = self.guest.usb("sdwire");
-        mux.set(json!({"answer": "never", "only": "control"}));
-        let begun = Instant::now();
-        let text = refused(self.card.host().await, Code::DeadlineExceeded);
-        assert!(text.ends_with("no answer in time"), "{text}");
-        // The limit of a request is two seconds.
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        let slowest = self.others().await;
-        assert!(slowest < PROMPT, "{slowest:?}");
-        assert_eq!(mux.state()["position"], json!("dut"));
-        mux.recover();
-        self.the_next_write_works().await;
     }
 
     async fn a_write_protected_card_is_refused(&self) {
