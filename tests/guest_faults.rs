@@ -66,6 +66,7 @@ async fn faults() {
     bench.large_images_come_to_the_cards_and_back(&disk);
     bench.the_released_client_ends_with_the_first_cause().await;
     bench.a_bad_place_is_named().await;
+    bench.an_error_of_sync_is_final().await;
     bench.a_card_that_is_taken_out_ends_the_write().await;
     bench
         .the_rest_never_goes_to_a_card_that_was_put_in_since()
@@ -95,6 +96,34 @@ impl Bench {
         );
         self.the_card_stays_with(&text).await;
         self.set(json!({"error_at": null}));
+        self.the_next_write_works().await;
+    }
+
+    /// By then the kernel has dropped what it could not write: a second sync would say that all is well.
+    async fn an_error_of_sync_is_final(&mut self) {
+        let reader = self.guest.usb("sdwire.reader");
+        let failed = || reader.values("sync", "failed");
+        let cache = |what: &str| {
+            let file = "$(device TSDWIRE.READER)/*:*/host*/target*/*/scsi_disk/*/cache_type";
+            format!("echo temporary {what} >{file}")
+        };
+        self.guest.run(&cache("write back"));
+        let before = failed().len();
+        self.set(json!({"sync_errors": 1}));
+        let text = refused(self.image.write(&self.card).await, Code::Internal);
+        assert!(
+            text.starts_with("write stopped at 12 MiB of 12 MiB: cannot sync /dev/sd"),
+            "{text}"
+        );
+        self.the_card_stays_with(&text).await;
+        // One that was tried again has succeeded by now.
+        assert_eq!(failed()[before..], [json!(true)]);
+        // What of it the card has, nobody knows: all of it is written again.
+        let device = self.exporter.device("sdwire").await.unwrap();
+        let report = self.image.write_with(&device, json!({})).await.unwrap();
+        assert_eq!(report["unchanged"], json!(0));
+        assert_eq!(failed()[before..], [json!(true), json!(false)]);
+        self.guest.run(&cache("write through"));
         self.the_next_write_works().await;
     }
 
