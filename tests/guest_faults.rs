@@ -14,6 +14,8 @@ mod bench;
 mod cards;
 #[path = "guest_faults/hangs.rs"]
 mod hangs;
+#[path = "guest_faults/reads.rs"]
+mod reads;
 #[path = "guest_faults/released.rs"]
 mod released;
 #[path = "guest/rig.rs"]
@@ -67,6 +69,7 @@ async fn faults() {
     bench.the_released_client_ends_with_the_first_cause().await;
     bench.a_bad_place_is_named().await;
     bench.an_error_of_sync_is_final().await;
+    bench.a_dump_that_breaks_off_is_an_error().await;
     bench.a_card_that_is_taken_out_ends_the_write().await;
     bench
         .the_rest_never_goes_to_a_card_that_was_put_in_since()
