@@ -1,5 +1,37 @@
-//! Cards and readers that fail while the daemon in a QEMU guest writes to them, for clients on the host:
-//! what is told, what the card is known as, what is never written to, and that nothing else suffers.
+//! Cards and readers that fail while the daemon in a QEMU guest writes to them or reads them, for clients
+//! on the host: what is told, what the card is known as, what is never written to, and that nothing else
+//! suffers.
+//!
+//! What goes wrong with an image, a card or a mux, and the tests of it. Those without a file are here and
+//! below `guest_faults/`; `disk`, `disk_in_use` and `file_mux` are in `drivers/storage/tests`, `engine`,
+//! `layout` and `read` in the crate `rigd-flash`, `mux` in `rigd-drivers-sdmux`, `codec` is `rigd-codec`, and
+//! `….py` is in `tests/python`.
+//!
+//! | what | test |
+//! |---|---|
+//! | a stream that is cut short or corrupt, in each codec | `disk::a_compressed_image_is_unpacked_and_a_broken_one_marks_the_card`, `codec::truncated_data_and_trailing_garbage_are_errors`, `codec::a_broken_upload_stays_the_cause`, `broken::a_broken_image_is_an_error_and_the_card_incomplete` (`flash_command`); `test_codecs.py` and `test_card.py`: `test_…_cut_short`, `test_…_corrupt`, `test_truncated_…`, `test_corrupt_…`; `test_disk.py`: `test_dut_is_refused_after_a_broken_flash` |
+//! | a bomb that unpacks to more than the card | `disk::a_bomb_ends_where_the_card_does`, `layout::a_sparse_bomb_is_refused_by_its_header`, `an_image_that_is_too_large` |
+//! | a decoder that needs more memory than allowed | `disk::a_decoder_gets_no_more_memory_than_allowed_and_the_need_is_told` |
+//! | a block map with a wrong checksum | `disk::only_what_a_map_names_is_written_and_a_wrong_checksum_is_refused`; `test_disk_web.py`: `test_a_map_of_another_image_breaks_the_write` |
+//! | a download that breaks off | `test_disk_web.py`: `test_a_body_that_breaks_off`, `test_a_download_…` |
+//! | an image that is too large | `an_image_that_is_too_large`, `disk::an_image_of_known_size_that_is_too_large_leaves_the_card_as_it_was`, `layout::sizes_that_do_not_fit_are_told_as_early_as_they_are_known` |
+//! | a bad place, written or read | `a_bad_place_is_named`, `a_dump_that_breaks_off_is_an_error`, `the_released_client_ends_with_the_first_cause`, `disk::a_disk_that_fails_in_mid_write_is_told_with_its_place`, `disk::a_card_that_fails_to_read_breaks_the_dump_with_its_place`, `read::a_bad_place_is_named_and_what_is_before_it_was_sent`, `engine::faults::a_bad_place_is_named_and_what_was_written_before_counts` |
+//! | a card that does not keep what is written | `disk::a_card_that_does_not_keep_what_was_written_fails_the_write`, `engine::a_byte_that_reads_back_wrong_fails_the_write` |
+//! | an error of sync | `an_error_of_sync_is_final`, `engine::faults::an_error_of_sync_is_final` |
+//! | the device is gone | `guest_sdmux::a_reader_that_is_pulled_in_a_write_leaves_the_card_incomplete`, `a_card_that_is_taken_out_ends_the_write`, `a_dump_that_breaks_off_is_an_error`, `engine::faults::a_card_that_is_gone_is_unavailable`, `read::a_card_that_is_gone_is_unavailable` |
+//! | another card in its place | `the_rest_never_goes_to_a_card_that_was_put_in_since`, `engine::faults::the_rest_of_an_image_never_goes_to_a_card_that_was_put_in_since`, `read::a_card_that_was_put_in_since_is_not_sent_as_the_rest`, `guest_sdmux::changed::a_block_that_changed_is_written_again` |
+//! | another name after a replug | `a_reader_with_another_name_is_found`, `mux::a_disk_that_takes_another_name_meanwhile_is_not_written` |
+//! | a card that is read-only | `disk_in_use::a_read_only_device_is_write_protected` |
+//! | an adapter that protects its card | `a_write_protected_card_is_refused` |
+//! | a disk that udisks, a mount or another program holds | `disk_in_use::a_disk_that_udisks_or_anybody_mounted_is_refused_with_the_place`, `disk_in_use::a_disk_that_a_container_mounted_is_refused`, `disk_in_use::the_file_of_a_loop_device_is_in_use`, `disk_in_use::swap_space_is_refused`, `disk_in_use::a_disk_that_a_program_has_for_itself_is_refused`, `guest_sdmux::a_card_in_use_stays_at_the_host`, `mux::a_card_that_somebody_uses_stays_where_it_is` |
+//! | a switch while the kernel reads the card | `a_switch_waits_for_the_kernel` |
+//! | two clients, or two instances, with one card | `a_slow_card_holds_up_nothing_else`, `mux::nothing_switches_under_a_write`, `disk_in_use::two_instances_and_two_clients_exclude_each_other`, `file_mux::two_instances_over_one_file_do_not_mix_images`; `test_disk.py`: `test_the_second_of_two_that_flash_at_once_is_refused` |
+//! | a client that is killed | `disk::a_client_that_goes_away_in_mid_write_leaves_the_card_incomplete`, `broken::a_command_that_ends_early_leaves_an_incomplete_card` (`flash_command`), `robust_many::a_client_that_vanishes_in_mid_upload_leaves_nothing_open`; `test_disk.py`: `test_a_killed_client_leaves_the_card_incomplete`; `test_card.py`: `test_a_client_killed_in_mid_upload` |
+//! | a lease that ends in the middle of a write | `disk::a_lease_that_ends_in_mid_write_leaves_the_card_incomplete`, `file_mux::a_lease_that_ends_in_a_write_leaves_the_card_marked`, `broken::a_lease_that_begins_ends_the_write` (`flash_command`), `link_fenced` |
+//! | a daemon that stops or is killed in the middle of a write | `a_daemon_that_is_killed_knows_afterwards`, `disk::a_daemon_that_stops_in_mid_write_knows_afterwards`, `disk::a_killed_daemon_knows_after_its_restart`, `broken::a_daemon_that_stops_ends_the_write_and_says_so` (`flash_command`), `robust_stop::in_mid_upload_the_client_learns_why_and_the_card_is_incomplete` |
+//! | a request to the mux that hangs | `a_mux_that_does_not_answer`, `guest_sdmux::hangs::a_usbsdmux_that_does_not_answer`, `usb_handles::a_request_that_never_returns_costs_its_device_alone` (`rigd-usb`) |
+//! | a card that is slow or hangs | `a_slow_card_holds_up_nothing_else`, `a_card_that_hung_is_used_again`, `engine::faults::a_card_that_hangs_ends_the_write_and_is_left_until_it_answers`, `read::a_card_that_hangs_ends_the_read_and_is_left_until_it_answers` |
+//! | a board that runs without its card, or loses it | `guest_sdmux::rules::the_card_stays_with_a_board_that_runs`, `interlocks`, `flash_command::interlocks_bind_it` |
 
 #![allow(
     clippy::unwrap_used,
