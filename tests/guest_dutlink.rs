@@ -21,7 +21,7 @@ use bytes::Bytes;
 use rig::{Guest, Hardware, STEP_LIMIT, emulated::Usb};
 use rigd_client::{Code, Compression, Exporter};
 use serde_json::{Value, json};
-use support::repository;
+use support::{python::venv, repository};
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +39,7 @@ async fn dutlink() {
     the_supply_does_as_told_and_is_measured(&exporter, &board).await;
     the_console_is_its_own_serial_port(&exporter, &board).await;
     the_stick_is_flashed_and_given_to_the_board(&exporter, &board, &stick).await;
+    the_released_client_flashes_and_dumps(&guest, &board, &stick);
     a_pulled_board_takes_all_of_its_parts_and_brings_them_back(&guest, &exporter, &board).await;
     guest.stop();
 }
@@ -101,6 +102,20 @@ async fn the_stick_is_flashed_and_given_to_the_board(
     storage.off().await.unwrap();
     let positions = board.texts("position", "position");
     assert_eq!(positions.last().map(String::as_str), Some("off"));
+}
+
+fn the_released_client_flashes_and_dumps(guest: &Guest, board: &Usb, stick: &Usb) {
+    let Some(venv) = venv() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (image, dump) = (dir.path().join("image"), dir.path().join("dump"));
+    let bytes: Vec<u8> = (0..4 << 20_u32).map(|at| (at % 241) as u8).collect();
+    fs::write(&image, &bytes).unwrap();
+    let before = board.texts("position", "position").len();
+    guest.flashed_and_dumped(venv, "dutlink.storage", &image, &dump);
+    let held = fs::read(stick.medium()).unwrap();
+    assert!(held.starts_with(&bytes) && fs::read(&dump).unwrap() == held);
+    let told = board.texts("position", "position");
+    assert_eq!(told[before..], ["host", "dut", "host", "dut"]);
 }
 
 async fn a_pulled_board_takes_all_of_its_parts_and_brings_them_back(

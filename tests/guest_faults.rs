@@ -1,5 +1,37 @@
-//! Cards and readers that fail while the daemon in a QEMU guest writes to them, for clients on the host:
-//! what is told, what the card is known as, what is never written to, and that nothing else suffers.
+//! Cards and readers that fail while the daemon in a QEMU guest writes to them or reads them, for clients
+//! on the host: what is told, what the card is known as, what is never written to, and that nothing else
+//! suffers.
+//!
+//! What goes wrong with an image, a card or a mux, and the tests of it. Those without a file are here and
+//! below `guest_faults/`; `disk`, `disk_in_use` and `file_mux` are in `drivers/storage/tests`, `engine`,
+//! `layout` and `read` in the crate `rigd-flash`, `mux` in `rigd-drivers-sdmux`, `codec` is `rigd-codec`, and
+//! `….py` is in `tests/python`.
+//!
+//! | what | test |
+//! |---|---|
+//! | a stream that is cut short or corrupt, in each codec | `disk::a_compressed_image_is_unpacked_and_a_broken_one_marks_the_card`, `codec::truncated_data_and_trailing_garbage_are_errors`, `codec::a_broken_upload_stays_the_cause`, `broken::a_broken_image_is_an_error_and_the_card_incomplete` (`flash_command`); `test_codecs.py` and `test_card.py`: `test_…_cut_short`, `test_…_corrupt`, `test_truncated_…`, `test_corrupt_…`; `test_disk.py`: `test_dut_is_refused_after_a_broken_flash` |
+//! | a bomb that unpacks to more than the card | `disk::a_bomb_ends_where_the_card_does`, `layout::a_sparse_bomb_is_refused_by_its_header`, `an_image_that_is_too_large` |
+//! | a decoder that needs more memory than allowed | `disk::a_decoder_gets_no_more_memory_than_allowed_and_the_need_is_told` |
+//! | a block map with a wrong checksum | `disk::only_what_a_map_names_is_written_and_a_wrong_checksum_is_refused`; `test_disk_web.py`: `test_a_map_of_another_image_breaks_the_write` |
+//! | a download that breaks off | `test_disk_web.py`: `test_a_body_that_breaks_off`, `test_a_download_…` |
+//! | an image that is too large | `an_image_that_is_too_large`, `disk::an_image_of_known_size_that_is_too_large_leaves_the_card_as_it_was`, `layout::sizes_that_do_not_fit_are_told_as_early_as_they_are_known` |
+//! | a bad place, written or read | `a_bad_place_is_named`, `a_dump_that_breaks_off_is_an_error`, `the_released_client_ends_with_the_first_cause`, `disk::a_disk_that_fails_in_mid_write_is_told_with_its_place`, `disk::a_card_that_fails_to_read_breaks_the_dump_with_its_place`, `read::a_bad_place_is_named_and_what_is_before_it_was_sent`, `engine::faults::a_bad_place_is_named_and_what_was_written_before_counts` |
+//! | a card that does not keep what is written | `disk::a_card_that_does_not_keep_what_was_written_fails_the_write`, `engine::a_byte_that_reads_back_wrong_fails_the_write` |
+//! | an error of sync | `an_error_of_sync_is_final`, `engine::faults::an_error_of_sync_is_final` |
+//! | the device is gone | `guest_sdmux::a_reader_that_is_pulled_in_a_write_leaves_the_card_incomplete`, `a_card_that_is_taken_out_ends_the_write`, `a_dump_that_breaks_off_is_an_error`, `engine::faults::a_card_that_is_gone_is_unavailable`, `read::a_card_that_is_gone_is_unavailable` |
+//! | another card in its place | `the_rest_never_goes_to_a_card_that_was_put_in_since`, `engine::faults::the_rest_of_an_image_never_goes_to_a_card_that_was_put_in_since`, `read::a_card_that_was_put_in_since_is_not_sent_as_the_rest`, `guest_sdmux::changed::a_block_that_changed_is_written_again` |
+//! | another name after a replug | `a_reader_with_another_name_is_found`, `mux::a_disk_that_takes_another_name_meanwhile_is_not_written` |
+//! | a card that is read-only | `disk_in_use::a_read_only_device_is_write_protected` |
+//! | an adapter that protects its card | `a_write_protected_card_is_refused` |
+//! | a disk that udisks, a mount or another program holds | `disk_in_use::a_disk_that_udisks_or_anybody_mounted_is_refused_with_the_place`, `disk_in_use::a_disk_that_a_container_mounted_is_refused`, `disk_in_use::the_file_of_a_loop_device_is_in_use`, `disk_in_use::swap_space_is_refused`, `disk_in_use::a_disk_that_a_program_has_for_itself_is_refused`, `guest_sdmux::a_card_in_use_stays_at_the_host`, `mux::a_card_that_somebody_uses_stays_where_it_is` |
+//! | a switch while the kernel reads the card | `a_switch_waits_for_the_kernel` |
+//! | two clients, or two instances, with one card | `a_slow_card_holds_up_nothing_else`, `mux::nothing_switches_under_a_write`, `disk_in_use::two_instances_and_two_clients_exclude_each_other`, `file_mux::two_instances_over_one_file_do_not_mix_images`; `test_disk.py`: `test_the_second_of_two_that_flash_at_once_is_refused` |
+//! | a client that is killed | `disk::a_client_that_goes_away_in_mid_write_leaves_the_card_incomplete`, `broken::a_command_that_ends_early_leaves_an_incomplete_card` (`flash_command`), `robust_many::a_client_that_vanishes_in_mid_upload_leaves_nothing_open`; `test_disk.py`: `test_a_killed_client_leaves_the_card_incomplete`; `test_card.py`: `test_a_client_killed_in_mid_upload` |
+//! | a lease that ends in the middle of a write | `disk::a_lease_that_ends_in_mid_write_leaves_the_card_incomplete`, `file_mux::a_lease_that_ends_in_a_write_leaves_the_card_marked`, `broken::a_lease_that_begins_ends_the_write` (`flash_command`), `link_fenced` |
+//! | a daemon that stops or is killed in the middle of a write | `a_daemon_that_is_killed_knows_afterwards`, `disk::a_daemon_that_stops_in_mid_write_knows_afterwards`, `disk::a_killed_daemon_knows_after_its_restart`, `broken::a_daemon_that_stops_ends_the_write_and_says_so` (`flash_command`), `robust_stop::in_mid_upload_the_client_learns_why_and_the_card_is_incomplete` |
+//! | a request to the mux that hangs | `a_mux_that_does_not_answer`, `guest_sdmux::hangs::a_usbsdmux_that_does_not_answer`, `usb_handles::a_request_that_never_returns_costs_its_device_alone` (`rigd-usb`) |
+//! | a card that is slow or hangs | `a_slow_card_holds_up_nothing_else`, `a_card_that_hung_is_used_again`, `engine::faults::a_card_that_hangs_ends_the_write_and_is_left_until_it_answers`, `read::a_card_that_hangs_ends_the_read_and_is_left_until_it_answers` |
+//! | a board that runs without its card, or loses it | `guest_sdmux::rules::the_card_stays_with_a_board_that_runs`, `interlocks`, `flash_command::interlocks_bind_it` |
 
 #![allow(
     clippy::unwrap_used,
@@ -12,23 +44,24 @@
 mod bench;
 #[path = "guest/cards.rs"]
 mod cards;
+#[path = "guest_faults/hangs.rs"]
+mod hangs;
+#[path = "guest_faults/reads.rs"]
+mod reads;
+#[path = "guest_faults/released.rs"]
+mod released;
 #[path = "guest/rig.rs"]
 mod rig;
 mod support;
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command};
 
-use bench::{Bench, FAULT, IMAGE, PROMPT};
+use bench::{Bench, FAULT, IMAGE};
 use cards::{Image, MIB, incomplete, positions, refused, storage};
 use rig::{Guest, Hardware, STEP_LIMIT};
 use rigd_client::{Code, Compression};
 use serde_json::json;
-use support::{python::venv, repository};
+use support::repository;
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
 const USB: &[&str] = &[
@@ -64,8 +97,11 @@ async fn faults() {
         dir,
     };
 
-    bench.large_images_come_to_the_cards_and_back(&disk).await;
+    bench.large_images_come_to_the_cards_and_back(&disk);
+    bench.the_released_client_ends_with_the_first_cause().await;
     bench.a_bad_place_is_named().await;
+    bench.an_error_of_sync_is_final().await;
+    bench.a_dump_that_breaks_off_is_an_error().await;
     bench.a_card_that_is_taken_out_ends_the_write().await;
     bench
         .the_rest_never_goes_to_a_card_that_was_put_in_since()
@@ -82,26 +118,6 @@ async fn faults() {
 }
 
 impl Bench {
-    async fn large_images_come_to_the_cards_and_back(&self, disk: &Path) {
-        let image = Image::new(self.dir.path(), 2, 64 * MIB);
-        let flashed = self.card.flash(&image.file, Compression::None).await;
-        flashed.unwrap();
-        assert!(image.is_on(&self.medium()));
-        let dump = self.dir.path().join("dump");
-        self.card.dump(&dump, Compression::None).await.unwrap();
-        assert!(image.is_on(&dump));
-        assert_eq!(fs::metadata(&dump).unwrap().len(), 72 << 20);
-
-        let Some(venv) = venv() else { return };
-        let image = Image::new(self.dir.path(), 3, 256 * MIB);
-        let mut client = self.guest.released_client(venv);
-        client.arg(repository().join("tests/guest/flash.py"));
-        client.arg("disk").args([&image.file, &dump]);
-        let status = client.status().unwrap();
-        assert!(status.success(), "{}", self.guest.stderr.text());
-        assert!(image.is_on(disk) && image.is_on(&dump));
-    }
-
     async fn a_bad_place_is_named(&self) {
         self.set(json!({"error_at": FAULT}));
         let text = refused(self.image.write(&self.card).await, Code::Internal);
@@ -115,6 +131,34 @@ impl Bench {
         );
         self.the_card_stays_with(&text).await;
         self.set(json!({"error_at": null}));
+        self.the_next_write_works().await;
+    }
+
+    /// By then the kernel has dropped what it could not write: a second sync would say that all is well.
+    async fn an_error_of_sync_is_final(&mut self) {
+        let reader = self.guest.usb("sdwire.reader");
+        let failed = || reader.values("sync", "failed");
+        let cache = |what: &str| {
+            let file = "$(device TSDWIRE.READER)/*:*/host*/target*/*/scsi_disk/*/cache_type";
+            format!("echo temporary {what} >{file}")
+        };
+        self.guest.run(&cache("write back"));
+        let before = failed().len();
+        self.set(json!({"sync_errors": 1}));
+        let text = refused(self.image.write(&self.card).await, Code::Internal);
+        assert!(
+            text.starts_with("write stopped at 12 MiB of 12 MiB: cannot sync /dev/sd"),
+            "{text}"
+        );
+        self.the_card_stays_with(&text).await;
+        // One that was tried again has succeeded by now.
+        assert_eq!(failed()[before..], [json!(true)]);
+        // What of it the card has, nobody knows: all of it is written again.
+        let device = self.exporter.device("sdwire").await.unwrap();
+        let report = self.image.write_with(&device, json!({})).await.unwrap();
+        assert_eq!(report["unchanged"], json!(0));
+        assert_eq!(failed()[before..], [json!(true), json!(false)]);
+        self.guest.run(&cache("write through"));
         self.the_next_write_works().await;
     }
 
@@ -177,29 +221,6 @@ impl Bench {
         );
         self.the_card_stays_with(&text).await;
         self.the_next_write_works().await;
-    }
-
-    async fn a_slow_card_holds_up_nothing_else(&self) {
-        let image = self.another(11);
-        // Six seconds.
-        self.set(json!({"rate": 2 * MIB}));
-        let writing = image.write(&self.card);
-        let others = async {
-            image.until_written(&self.medium(), 1).await;
-            let mut slowest = Duration::ZERO;
-            for _ in 0..5 {
-                slowest = slowest.max(self.others().await);
-            }
-            let busy = refused(self.card.dut().await, Code::FailedPrecondition);
-            assert!(busy.starts_with("busy: write since "), "{busy}");
-            assert!(!image.is_on(&self.medium()), "the write is over already");
-            slowest
-        };
-        let (written, slowest) = tokio::join!(writing, others);
-        written.unwrap();
-        assert!(slowest < PROMPT, "{slowest:?}");
-        self.set(json!({"rate": null}));
-        self.card.dut().await.unwrap();
     }
 
     async fn an_image_that_is_too_large(&mut self) {
@@ -284,56 +305,6 @@ impl Bench {
             assert_eq!(torn, Some(json!(false)));
             assert!(image.is_on(&self.medium()));
         }
-    }
-
-    async fn a_card_that_does_not_answer(&self) {
-        self.set(json!({"hang_at": FAULT}));
-        let begun = Instant::now();
-        let text = refused(self.image.write(&self.card).await, Code::DeadlineExceeded);
-        let (place, hangs) = (
-            "write stopped at 4 MiB",
-            "hangs: it got no further for 20 s",
-        );
-        assert!(text.starts_with(place) && text.ends_with(hangs), "{text}");
-        // Before the kernel gives up: that takes it three minutes.
-        assert!(begun.elapsed() < Duration::from_secs(90));
-        self.the_card_stays_with(&text).await;
-        let slowest = self.others().await;
-        assert!(slowest < PROMPT, "{slowest:?}");
-        let used = refused(self.image.write(&self.card).await, Code::FailedPrecondition);
-        assert!(used.starts_with("disk in use: "), "{used}");
-    }
-
-    /// The writer that was left behind lets go when the reader answers, or is pulled.
-    async fn a_card_that_hung_is_used_again(&self) {
-        let reader = self.guest.usb("sdwire.reader");
-        for pulled in [false, true] {
-            self.a_card_that_does_not_answer().await;
-            if pulled {
-                reader.unplug();
-            }
-            self.set(json!({"hang_at": null}));
-            if pulled {
-                reader.plug();
-            }
-            self.a_write_works_soon().await;
-            self.the_next_write_works().await;
-        }
-    }
-
-    async fn a_mux_that_does_not_answer(&self) {
-        let mux = self.guest.usb("sdwire");
-        mux.set(json!({"answer": "never", "only": "control"}));
-        let begun = Instant::now();
-        let text = refused(self.card.host().await, Code::DeadlineExceeded);
-        assert!(text.ends_with("no answer in time"), "{text}");
-        // The limit of a request is two seconds.
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        let slowest = self.others().await;
-        assert!(slowest < PROMPT, "{slowest:?}");
-        assert_eq!(mux.state()["position"], json!("dut"));
-        mux.recover();
-        self.the_next_write_works().await;
     }
 
     async fn a_write_protected_card_is_refused(&self) {

@@ -8,10 +8,20 @@
     reason = "helper functions of tests fail by panicking, as the tests do"
 )]
 
+#[path = "guest/cards.rs"]
+mod cards;
+#[path = "guest_sdmux/changed.rs"]
+mod changed;
 #[path = "guest/gadget.rs"]
 mod gadget;
+#[path = "guest_sdmux/hangs.rs"]
+mod hangs;
+#[path = "guest_sdmux/port.rs"]
+mod port;
 #[path = "guest/rig.rs"]
 mod rig;
+#[path = "guest_sdmux/rules.rs"]
+mod rules;
 mod support;
 
 use std::{
@@ -20,6 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cards::{Image, positions, storage};
 use rig::{Guest, Hardware, STEP_LIMIT, emulated::Usb};
 use rigd_client::{Code, Compression, Error, Exporter, Storage};
 use serde_json::json;
@@ -30,6 +41,8 @@ const USB: &[&str] = &[
     "sdwire3=sdwire3,size=16M",
     "usbsdmux=usbsdmux,size=16M",
     "stick=disk,size=16M,bus=5",
+    "hub=hub,bus=6",
+    "port=disk,size=16M,bus=7,plugged=no",
 ];
 
 /// One boot for all of them.
@@ -37,7 +50,7 @@ const USB: &[&str] = &[
 async fn muxes() {
     let Some(mut guest) = Guest::boot(&Hardware {
         usb: USB,
-        gpio: &["mux=select"],
+        gpio: &["mux=select,power"],
         gadget: true,
         ..Hardware::default()
     }) else {
@@ -51,12 +64,16 @@ async fn muxes() {
 
     an_sdwire_gives_its_card_back_and_forth(&guest, &exporter, &images).await;
     a_card_in_use_stays_at_the_host(&mut guest, &exporter).await;
-    the_released_client_flashes_and_dumps(&mut guest, &images);
     an_sdwire_is_pulled_and_comes_back(&guest, &exporter).await;
     a_reader_that_is_pulled_in_a_write_leaves_the_card_incomplete(&guest, &exporter, &images).await;
     an_sdwire3_follows_its_driver(&guest, &exporter, &images).await;
     a_usbsdmux_is_switched_over_scsi(&guest, &exporter, &images).await;
     a_line_switches_a_mux(&mut guest, &exporter, &images).await;
+    the_released_client_flashes_and_dumps(&mut guest, dir.path());
+    port::the_power_of_a_port_switches_a_stick(&mut guest, &exporter, dir.path()).await;
+    changed::a_block_that_changed_is_written_again(&mut guest, &exporter, dir.path()).await;
+    rules::the_card_stays_with_a_board_that_runs(&mut guest, &exporter, dir.path()).await;
+    hangs::a_usbsdmux_that_does_not_answer(&guest, &exporter).await;
 
     gadget::a_gadget_is_a_card_of_the_board(&mut guest, &exporter, &images).await;
     gadget::a_card_that_the_board_has_open_is_taken(&mut guest, &exporter).await;
@@ -90,14 +107,6 @@ impl Images {
         let medium = fs::read(card.medium()).unwrap();
         assert!(medium.starts_with(&fs::read(&self.image).unwrap()));
     }
-}
-
-async fn storage(exporter: &Exporter, path: &str) -> Storage {
-    exporter.device(path).await.unwrap().storage()
-}
-
-fn positions(mux: &Usb) -> Vec<String> {
-    mux.texts("position", "position")
 }
 
 async fn an_sdwire_gives_its_card_back_and_forth(
@@ -135,24 +144,30 @@ async fn a_card_in_use_stays_at_the_host(guest: &mut Guest, exporter: &Exporter)
     assert_eq!(guest.usb("sdwire").state()["position"], json!("dut"));
 }
 
-/// `tests/guest/flash.py` has the mux flash and dump.
-fn the_released_client_flashes_and_dumps(guest: &mut Guest, images: &Images) {
+fn the_released_client_flashes_and_dumps(guest: &mut Guest, dir: &Path) {
     let Some(venv) = venv() else { return };
-    let card = guest.usb("sdwire.reader");
     let before = positions(&guest.usb("sdwire")).len();
-    fs::write(card.medium(), vec![0; 16 << 20]).unwrap();
-    let mut client = guest.released_client(venv);
-    client.arg(repository().join("tests/guest/flash.py"));
-    client.arg("sdwire").args([&images.image, &images.dump]);
-    let status = client.status().unwrap();
-    assert!(status.success(), "{}", guest.stderr.text());
-    images.are_on(&card);
-    assert!(fs::read(&images.dump).unwrap() == fs::read(card.medium()).unwrap());
+    let dump = dir.join("dumped");
+    for (seed, (mux, card)) in (40..).zip([
+        ("sdwire", "sdwire.reader"),
+        ("sdwire3", "sdwire3"),
+        ("usbsdmux", "usbsdmux"),
+        ("switched", "stick"),
+    ]) {
+        let (image, medium) = (Image::new(dir, seed, 4 << 20), guest.usb(card).medium());
+        guest.flashed_and_dumped(venv, mux, &image.file, &dump);
+        assert!(image.is_on(&medium), "{mux}");
+        assert!(fs::read(&dump).unwrap() == fs::read(medium).unwrap());
+    }
     // Flashing and dumping each end at the board.
-    assert_eq!(
-        positions(&guest.usb("sdwire"))[before..],
-        ["host", "dut", "host", "dut"]
-    );
+    let told = positions(&guest.usb("sdwire"));
+    assert_eq!(told[before..], ["host", "dut", "host", "dut"]);
+    for mux in ["sdwire3", "usbsdmux"].map(|mux| guest.usb(mux)) {
+        mux.wait("card at the board", |_| {
+            mux.state()["position"] == json!("dut")
+        });
+    }
+    assert_eq!(guest.run("guest-gpio get select"), "0");
 }
 
 async fn an_sdwire_is_pulled_and_comes_back(guest: &Guest, exporter: &Exporter) {

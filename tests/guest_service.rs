@@ -9,6 +9,10 @@
     reason = "helper functions of tests fail by panicking, as the tests do"
 )]
 
+#[path = "guest_service/card.rs"]
+mod card;
+#[path = "guest/cards.rs"]
+mod cards;
 #[path = "guest/rig.rs"]
 mod rig;
 mod support;
@@ -77,6 +81,8 @@ async fn service() {
 
     let exporter = connect(&guest, BACK_LIMIT).await;
     a_client_on_the_host_switches_the_relay(&mut guest, &exporter).await;
+    card::a_card_is_written_and_given_to_the_board(&guest, &exporter).await;
+    it_runs_as_its_user(&mut guest);
     the_released_client_does_as_well(&mut guest, venv);
     a_lease_runs_its_hook(&mut guest, venv);
     a_card_stays_at_the_board_over_a_restart(&mut guest, exporter).await;

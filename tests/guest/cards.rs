@@ -1,6 +1,10 @@
 //! Images, and the cards of a guest that they are written to.
 
 #![allow(
+    dead_code,
+    reason = "every test binary compiles this anew and uses its own part of it"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::panic,
     reason = "helper functions of tests fail by panicking, as the tests do"
@@ -13,7 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rigd_client::{Code, Compression, Error, Exporter, Storage};
+use rigd_client::{Code, Compression, Device, Error, Exporter, Storage};
+use serde_json::Value;
 
 use crate::rig::{STEP_LIMIT, emulated::Usb};
 
@@ -43,6 +48,13 @@ impl Image {
 
     pub(crate) async fn write(&self, card: &Storage) -> Result<(), Error> {
         card.write_file(&self.file, Compression::None).await
+    }
+
+    /// With options for this write alone; what is told of it.
+    pub(crate) async fn write_with(&self, card: &Device, options: Value) -> Result<Value, Error> {
+        let source = tokio::fs::File::open(&self.file).await.unwrap();
+        let args = |handle| vec![handle, options];
+        card.upload("write", args, source, Compression::None).await
     }
 
     /// Whether a medium begins with it.

@@ -233,6 +233,15 @@ impl Guest {
         python
     }
 
+    /// Has the released client flash an image to a card and dump the card, with `flash.py`.
+    pub(crate) fn flashed_and_dumped(&self, venv: &Venv, card: &str, image: &Path, dump: &Path) {
+        let mut client = self.released_client(venv);
+        client.arg(repository().join("tests/guest/flash.py"));
+        client.arg(card).args([image, dump]);
+        let status = client.status().unwrap();
+        assert!(status.success(), "{card}: {}", self.stderr.text());
+    }
+
     /// Ends the daemon at once, as a crash does; [`serve`](Self::serve) starts another.
     pub(crate) fn kill(&mut self) {
         self.run("kill -KILL $rigd; wait $rigd 2>/dev/null; [[ $? == 137 ]]");

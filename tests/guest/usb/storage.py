@@ -8,14 +8,15 @@ Settings of a disk:
     size             bytes of the medium
     write_protected
     error_at         byte at which reads and writes fail with a medium error; None: nowhere
-    sync_error       whether SYNCHRONIZE CACHE fails
+    sync_errors      how many SYNCHRONIZE CACHE fail; those after them succeed. The kernel sends them to a disk
+                     whose `cache_type` in sysfs says that it has a cache, and does not repeat one that fails so
     hang_at          byte at which a write is not answered until this changes
-    unplug_at        byte at which a write pulls the disk
-    eject_at         byte at which a write finds that the medium was taken out
+    unplug_at        byte at which a read or a write pulls the disk
+    eject_at         byte at which a read or a write finds that the medium was taken out
     rate             bytes a second that are written; None: as fast as it goes
     read_delay       seconds that each read takes longer
 
-Events: `medium` (present), `sync`, `hangs` (at), `written` (first and last byte of all writes in a
+Events: `medium` (present), `sync` (failed), `hangs` (at), `written` (first and last byte of all writes in a
 row; told when the row ends).
 """
 import asyncio
@@ -30,6 +31,8 @@ BLOCK = 512
 NOTHING = (0, 0, 0)
 NO_MEDIUM = (2, 0x3a, 0)
 READ_ERROR, WRITE_ERROR = (3, 0x11, 0), (3, 0x0c, 0)
+# Not repeated by the kernel, as most medium errors are (scsi_check_sense in drivers/scsi/scsi_error.c).
+NOT_FOUND = (3, 0x14, 0)
 BAD_OPCODE, OUT_OF_RANGE, BAD_FIELD = (5, 0x20, 0), (5, 0x21, 0), (5, 0x24, 0)
 MEDIUM_CHANGED = (6, 0x28, 0)
 PROTECTED = (7, 0x27, 0)
@@ -44,7 +47,7 @@ class Disk(Device):
     vid, pid, product, speed = 0x0781, 0x5581, 'Ultra', HIGH
     nodes = {'sd': 1}
     inquiry = (b'rigd    ', b'Stick           ')
-    SETTINGS = ('present', 'size', 'write_protected', 'error_at', 'sync_error', 'hang_at', 'unplug_at', 'eject_at', 'rate',
+    SETTINGS = ('present', 'size', 'write_protected', 'error_at', 'sync_errors', 'hang_at', 'unplug_at', 'eject_at', 'rate',
                 'read_delay')
 
     def __init__(self, name, directory, serial=None, size='64M', file=None):
@@ -55,7 +58,7 @@ class Disk(Device):
                 made.truncate(size_of(size))
         self.file = open(path, 'r+b', buffering=0)
         self.size = os.path.getsize(path)
-        self.present, self.write_protected, self.sync_error = True, False, False
+        self.present, self.write_protected, self.sync_errors = True, False, 0
         self.error_at = self.hang_at = self.unplug_at = self.eject_at = self.rate = None
         self.read_delay, self.row = 0, None
         self.reset()
@@ -128,8 +131,10 @@ class Disk(Device):
                 return self.finish(tag, want)
             case 0x35:
                 self.settle()
-                self.event('sync', failed=self.sync_error)
-                return self.refuse(WRITE_ERROR, tag, want, inward) if self.sync_error else self.finish(tag, want)
+                failed = self.sync_errors > 0
+                self.sync_errors -= failed
+                self.event('sync', failed=failed)
+                return self.refuse(NOT_FOUND, tag, want, inward) if failed else self.finish(tag, want)
             case 0x12 if not cdb[1] & 1:
                 return self.reply(b'\0\x80\x05\x02\x1f\0\0\0' + b''.join(self.inquiry) + b'1.0 ', tag, want)
             case 0x12:
@@ -160,7 +165,17 @@ class Disk(Device):
         if write:
             self.writing = [at, length, tag, NOTHING]
             return None
-        if self.error_at is not None and at <= self.error_at < at + length:
+
+        def within(place):
+            return place is not None and at <= place < at + length
+
+        if within(self.unplug_at):
+            self.unplug_at = None
+            raise Gone
+        if within(self.eject_at):
+            self.eject_at, self.present = None, False
+            return self.refuse(NO_MEDIUM, tag, want, inward)
+        if within(self.error_at):
             return self.refuse(READ_ERROR, tag, want, inward)
         self.reading = True
         try:
