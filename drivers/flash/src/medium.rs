@@ -114,7 +114,14 @@ pub(crate) fn failed(medium: &dyn Medium, what: &str, at: u64, error: &io::Error
         "sync" => String::new(),
         _ => format!(" at byte {at}"),
     };
-    let text = format!("cannot {what} {name}{place}: {error}");
+    // The kernel's word for a sector that the card cannot read, "no data available", is easily misread.
+    let unreadable = match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::NODATA.raw_os_error() => {
+            "the card cannot read it: "
+        }
+        _ => "",
+    };
+    let text = format!("cannot {what} {name}{place}: {unreadable}{error}");
     match error
         .raw_os_error()
         .map(rustix::io::Errno::from_raw_os_error)
