@@ -10,32 +10,16 @@
 
 mod device;
 mod lease;
+#[macro_use]
+mod card;
 
-use std::{fs::File, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
+use std::{fs::File, os::unix::fs::OpenOptionsExt as _, time::Duration};
 
+use card::{MIB, lease, write};
 use device::{Loop, MountedElsewhere, Swap, ToolError, noise, skip};
 use lease::Lease;
-use rigd_driver::{Delay, DriverError};
-use rigd_drivers_storage::{DiskConfig, DiskStorage};
-use rigd_flash::FlashSettings;
-use serde_json::{Value, json};
-
-const MIB: usize = 1 << 20;
-
-async fn lease(device: &Path) -> Lease {
-    Lease::start::<DiskStorage>(DiskConfig {
-        device: Some(device.into()),
-        matching: None,
-        storage_timeout: Delay(Duration::from_secs(1)),
-        storage_fsync_timeout: Delay(Duration::from_secs(30)),
-        flash: FlashSettings::default(),
-    })
-    .await
-}
-
-async fn write(lease: &Lease, image: &[u8]) -> Result<Value, DriverError> {
-    lease.send("write", json!(["HANDLE"]), image).await
-}
+use rigd_driver::DriverError;
+use serde_json::json;
 
 /// Neither writes nor reads; nothing was changed, so that the board may have the card.
 async fn in_use(lease: &Lease, text: &str) {
@@ -54,16 +38,6 @@ async fn in_use(lease: &Lease, text: &str) {
 fn name(device: &Loop) -> String {
     let name = device.path().file_name().unwrap();
     name.to_string_lossy().into_owned()
-}
-
-/// A loop device of so many bytes, or the end of the test.
-macro_rules! loop_device {
-    ($size:expr) => {
-        match Loop::new($size) {
-            Ok(device) => device,
-            Err(why) => return skip(&why),
-        }
-    };
 }
 
 /// As udisks holds the disks of a desktop: by mounting them.
