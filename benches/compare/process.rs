@@ -134,6 +134,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            // It is over, and its number may be somebody else's.
+            return;
+        }
         // A server of Python's has a child with a session of its own. While their parent is not waited
         // for, all of them are what the numbers say.
         let below = self.tree().unwrap_or_default();

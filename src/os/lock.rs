@@ -14,9 +14,10 @@ use rustix::{
 };
 
 const FILE: &str = "lock";
-/// How long a lock is waited for whose process is gone. A process that is killed while it starts a program
-/// leaves a child that has its files until it has become that program.
-const ORPHANED: Duration = Duration::from_secs(10);
+/// How long a lock is waited for that nobody has who works in the directory: whose process is gone, or is this
+/// one, which has let go of it. A child that a program is started in has the files of its parent until it
+/// has become that program.
+const ORPHANED: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Holds a directory until it is dropped, or the process ends, however it does.
@@ -45,8 +46,8 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Takes the directory, which is made when it is missing. Blocks only while its holder is gone, and the
-    /// lock not yet.
+    /// Takes the directory, which is made when it is missing. Blocks for some seconds where the lock is left
+    /// over, or is this process's own.
     ///
     /// # Errors
     /// It is held, or cannot be used.
@@ -67,7 +68,7 @@ impl Lock {
                 Err(error) => return Err(io(error.into())),
             }
             let holder = read_holder(&mut file).map_err(io)?;
-            if holder.is_none_or(is_alive) || begun.elapsed() > ORPHANED {
+            if holder.is_none_or(is_at_work) || begun.elapsed() > ORPHANED {
                 // Whoever has just taken it may not have said who it is.
                 let holder = holder.map(|pid| format!("process {}", pid.as_raw_pid()));
                 return Err(LockError::InUse {
@@ -94,8 +95,9 @@ fn read_holder(file: &mut File) -> io::Result<Option<Pid>> {
     Ok(pid.trim().parse().ok().and_then(Pid::from_raw))
 }
 
-fn is_alive(pid: Pid) -> bool {
-    !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+fn is_at_work(pid: Pid) -> bool {
+    pid != rustix::process::getpid()
+        && !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
 }
 
 #[cfg(test)]

@@ -160,14 +160,19 @@ impl Mux for GadgetMux {
         let open = move || {
             let card = card_file(&file, size)?;
             let dir = kernel.lun(&wanted)?;
-            Ok(Lun {
+            let lun = Lun {
                 kernel,
                 dir,
                 card,
                 gadget: wanted.name,
                 read_only: wanted.read_only,
                 health,
-            })
+            };
+            lun.side().map_err(|error| match error {
+                DriverError::Unavailable(text) => OpenError::Absent(text),
+                error => OpenError::Faulty(error.to_string()),
+            })?;
+            Ok(lun)
         };
         let lun = cx.blocking(open).await?;
         let card = lun.card.clone();
@@ -241,10 +246,11 @@ fn card_file(file: &Path, size: Option<ByteCount>) -> Result<PathBuf, OpenError>
         let text = format!("{shown} is not a regular file");
         return Err(OpenError::Faulty(text));
     }
-    if found.len() < SECTOR {
-        let bytes = found.len();
+    let bytes = found.len();
+    if bytes == 0 || !bytes.is_multiple_of(SECTOR) {
         return Err(OpenError::Faulty(format!(
-            "{shown} has {bytes} bytes, and a card at least {SECTOR}: remove it and write `size` to have it made"
+            "{shown} has {bytes} bytes, and a card has whole sectors of {SECTOR}: `truncate -s %{SECTOR} {shown}` fills \
+             it up, or remove it and write `size` to have it made"
         )));
     }
     resolved(file)

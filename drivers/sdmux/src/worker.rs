@@ -46,8 +46,8 @@ impl<S: Send + 'static> Worker<S> {
         })
     }
 
-    /// Has the thread do `job`, and waits for it within the limit. A job that was handed over is done
-    /// even if nobody waits any more.
+    /// Has the thread do `job`, and waits for it within the limit. A job that nobody waits for any more is not
+    /// begun; one that was begun is done to its end.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         what: &str,
@@ -55,8 +55,11 @@ impl<S: Send + 'static> Worker<S> {
     ) -> Result<T, DriverError> {
         let (tx, rx) = oneshot::channel();
         let job: Job<S> = Box::new(move |hardware| {
-            // Nobody listens any more after the limit.
-            tx.send(job(hardware)).ok();
+            // What waited behind a job that hung must not move anything for a lease that is over.
+            if !tx.is_closed() {
+                // Nobody listens any more after the limit.
+                tx.send(job(hardware)).ok();
+            }
         });
         let name = &self.name;
         let full = |_| DriverError::Exhausted(format!("too many requests wait for {name}"));

@@ -143,7 +143,8 @@ async fn two_instances_and_two_clients_exclude_each_other() {
     sender.send(noise(65_536, 1).into()).await;
     let writing = one.call("write", json!([handle]));
     let others = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // A look at whether it has the disk by now would take the disk from it.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         let error = two
             .fails("read", json!([two.download().1]))
             .await

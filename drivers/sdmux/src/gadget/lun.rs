@@ -118,8 +118,8 @@ impl Lun {
         match (fs::metadata(shown), fs::metadata(&self.card)) {
             (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
             // Given to the board by a service that has ended: the mounts that only it had are gone, and the
-            // kernel prints the path from the one on.
-            (Err(_), _) => shown
+            // kernel prints the path from the one on. A path that cannot be looked at says nothing.
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => shown
                 .strip_prefix("/")
                 .is_ok_and(|end| self.card.ends_with(end)),
             _ => false,

@@ -5,7 +5,7 @@
 //! file, byte by byte, that it is the rest; anything else ends the transfer with what broke it. Bytes are those
 //! of the HTTP body, which is not encoded then.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::{
     StatusCode,
@@ -30,6 +30,8 @@ pub(super) fn pause(attempt: u32) -> Duration {
 pub(super) struct Whole {
     /// Names this version of the file, to the byte.
     validator: HeaderValue,
+    /// Of the first answer, where it had one.
+    etag: Option<HeaderValue>,
     /// Bytes of it, once they are known.
     size: Option<u64>,
 }
@@ -58,6 +60,7 @@ impl Whole {
             "the server does not name the version of the file (a strong ETag, or Last-Modified)";
         Ok(Self {
             validator: validator.ok_or(none)?,
+            etag: answer.get(ETAG).cloned(),
             size: number(answer),
         })
     }
@@ -96,13 +99,17 @@ impl Whole {
         if answer.contains_key(CONTENT_ENCODING) {
             return Err("the server sent encoded data (Content-Encoding)".into());
         }
-        let own = match self.validator.as_bytes().first() {
-            // RFC 9110, 15.3.7: it has to be there, since the whole file had one.
-            Some(b'"') => answer.get(ETAG),
-            _ => answer.get(LAST_MODIFIED).or(Some(&self.validator)),
+        // A server may leave the time out here (RFC 9110, 15.3.7). It cannot be told then from one that does
+        // not read `If-Range`, and that one may send a part of another version.
+        let is_same = match self.validator.as_bytes().first() {
+            Some(b'"') => answer.get(ETAG) == Some(&self.validator),
+            _ => {
+                answer.get(LAST_MODIFIED) == Some(&self.validator)
+                    && answer.get(ETAG) == self.etag.as_ref()
+            }
         };
-        if own != Some(&self.validator) {
-            return Err("the server sent a part of another version of the file".into());
+        if !is_same {
+            return Err("the server does not say that this is a part of the same file".into());
         }
         let told = text(answer, CONTENT_RANGE).unwrap_or("nothing");
         let wrong =
@@ -133,10 +140,15 @@ fn validator(answer: &HeaderMap) -> Option<&HeaderValue> {
         .get(ETAG)
         .filter(|tag| tag.as_bytes().starts_with(b"\""));
     etag.or_else(|| {
-        let (date, modified) = (answer.get(DATE)?, answer.get(LAST_MODIFIED)?);
+        let (date, modified) = (time(answer, DATE)?, time(answer, LAST_MODIFIED)?);
         // Both count seconds; in the same one the file may have changed twice.
-        (date != modified).then_some(modified)
+        let is_past = modified < date;
+        answer.get(LAST_MODIFIED).filter(|_| is_past)
     })
+}
+
+fn time(answer: &HeaderMap, name: reqwest::header::HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(text(answer, name)?).ok()
 }
 
 /// `bytes FIRST-LAST/SIZE`.
@@ -222,6 +234,15 @@ mod tests {
                 "does not name the version",
             ),
             (
+                // Its clock is ahead.
+                &[
+                    ("accept-ranges", "bytes"),
+                    ("last-modified", now),
+                    ("date", "Mon, 30 Nov 2026 09:59:59 GMT"),
+                ],
+                "does not name the version",
+            ),
+            (
                 &[
                     ("accept-ranges", "bytes"),
                     ("etag", "\"v1\""),
@@ -255,9 +276,9 @@ mod tests {
             (412, &[], "changed meanwhile (status 412)"),
             (416, &[], "status 416"),
             (403, &[], "status 403"),
-            (206, &[rest], "another version"),
-            (206, &[rest, ("etag", "\"v2\"")], "another version"),
-            (206, &[rest, ("etag", "W/\"v1\"")], "another version"),
+            (206, &[rest], "same file"),
+            (206, &[rest, ("etag", "\"v2\"")], "same file"),
+            (206, &[rest, ("etag", "W/\"v1\"")], "same file"),
             (206, &[rest, etag, ("content-encoding", "gzip")], "encoded"),
             (
                 206,
@@ -293,6 +314,39 @@ mod tests {
         ] {
             let told = goes_on(status, of).unwrap_err();
             assert!(told.contains(why), "{status} {of:?}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_names_no_version_is_of_any() {
+        let modified = ("last-modified", "Mon, 30 Nov 2026 10:00:00 GMT");
+        let weak = ("etag", "W/\"v1\"");
+        let first = [
+            ("accept-ranges", "bytes"),
+            modified,
+            weak,
+            ("date", "Mon, 30 Nov 2026 10:00:05 GMT"),
+            ("content-length", "1000"),
+        ];
+        let rest = ("content-range", "bytes 400-999/1000");
+        let goes_on = |of: &[(&'static str, &str)]| {
+            let part = StatusCode::PARTIAL_CONTENT;
+            whole(&first).unwrap().goes_on(400, part, &headers(of))
+        };
+        goes_on(&[rest, modified, weak]).unwrap();
+        for of in [
+            &[rest][..],
+            &[rest, weak],
+            &[rest, modified],
+            &[rest, modified, ("etag", "W/\"v2\"")],
+            &[
+                rest,
+                ("last-modified", "Mon, 30 Nov 2026 10:00:01 GMT"),
+                weak,
+            ],
+        ] {
+            let told = goes_on(of).unwrap_err();
+            assert!(told.contains("same file"), "{of:?}: {told}");
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Fake {
     /// Where it does not answer until it is told to.
     pub(crate) hangs: Mutex<Option<Hang>>,
     pub(crate) answers: Condvar,
+    /// Milliseconds that a read takes.
+    pub(crate) pause: AtomicU64,
     pub(crate) sync_fails: AtomicBool,
     /// A write that reaches this byte finds another card from then on.
     pub(crate) changes: Option<u64>,
@@ -108,6 +110,7 @@ impl Medium for Fake {
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
         assert!(at.is_multiple_of(SECTOR as u64) && bytes.len().is_multiple_of(SECTOR));
         self.hang(Hang::Read(at));
+        std::thread::sleep(Duration::from_millis(self.pause.load(Relaxed)));
         let end = at + bytes.len() as u64;
         if self.gone.load(Relaxed) || self.unreadable.is_some_and(|bad| bad < end) {
             return Err(eio());
