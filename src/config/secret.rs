@@ -87,12 +87,18 @@ fn mark_spans(node: &mut Node, spans: &HashSet<super::span::Span>) {
 pub(crate) fn ranges(text: &str, root: Option<&Node>) -> Vec<Range<usize>> {
     let mut found = match root {
         Some(root) => {
-            let mut found = Vec::new();
+            let (mut found, mut read) = (Vec::new(), Vec::new());
             root.walk(&mut |node| {
-                if node.secret && !matches!(node.kind, Kind::Map(_) | Kind::Seq(_)) {
+                if matches!(node.kind, Kind::Map(_) | Kind::Seq(_)) {
+                    return;
+                }
+                read.push(node.span.range());
+                if node.secret {
                     found.push(node.span.range());
                 }
             });
+            read.sort_by_key(|range| (range.start, range.end));
+            found.extend(left_out(text, &read));
             found
         }
         None => guess(text),
@@ -109,6 +115,56 @@ pub(crate) fn ranges(text: &str, root: Option<&Node>) -> Vec<Range<usize>> {
     apart
 }
 
+/// Values after secret words that are in no tree, such as the second one of a key that is given twice: what the
+/// tree has are the ranges `read`, in order. Hides too much rather than too little.
+fn left_out(text: &str, read: &[Range<usize>]) -> Vec<Range<usize>> {
+    let is_read = |at: usize| {
+        let before = &read[..read.partition_point(|range| range.start <= at)];
+        before.last().is_some_and(|range| at < range.end)
+    };
+    let mut found = Vec::new();
+    let mut at = 0;
+    // The indentation of the key whose value goes on.
+    let mut inside: Option<usize> = None;
+    for line in text.split_inclusive('\n') {
+        let body = line.trim_end();
+        let indent = body.len() - body.trim_start().len();
+        let mut hide = |from: usize| {
+            let from = from + value_start(&body[from..]);
+            if from < body.len() && !is_read(at + from) {
+                found.push(at + from..at + body.len());
+            }
+        };
+        if inside.is_some_and(|key| body.trim().is_empty() || indent > key) {
+            hide(0);
+        } else {
+            inside = None;
+        }
+        for colon in secret_colons(body) {
+            inside = inside.or(Some(indent));
+            hide(colon + 1);
+        }
+        at += line.len();
+    }
+    found
+}
+
+/// Where a value begins behind blanks, brackets, an anchor and a tag.
+fn value_start(text: &str) -> usize {
+    let opens = |c: char| c.is_whitespace() || c == '[' || c == '{';
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        at += rest.len() - rest.trim_start_matches(opens).len();
+        if !text[at..].starts_with(['&', '!']) {
+            return at;
+        }
+        at += text[at..]
+            .find(char::is_whitespace)
+            .unwrap_or(text.len() - at);
+    }
+}
+
 /// For a text that is no YAML: from the colon after a secret word to the end of its line, and what is indented
 /// below. Hides too much rather than too little.
 fn guess(text: &str) -> Vec<Range<usize>> {
@@ -123,7 +179,7 @@ fn guess(text: &str) -> Vec<Range<usize>> {
             found.push(at + indent..at + body.len().max(indent));
         } else {
             inside = None;
-            if let Some(colon) = secret_colon(body) {
+            if let Some(colon) = secret_colons(body).next() {
                 inside = Some(indent);
                 let value = colon + 1;
                 let blank = body[value..].len() - body[value..].trim_start().len();
@@ -135,9 +191,9 @@ fn guess(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Where the colon after the first secret word of a line is.
-fn secret_colon(line: &str) -> Option<usize> {
-    line.match_indices(':').map(|(at, _)| at).find(|at| {
+/// Where the colons after the secret words of a line are.
+fn secret_colons(line: &str) -> impl Iterator<Item = usize> {
+    line.match_indices(':').map(|(at, _)| at).filter(|at| {
         let front = line[..*at].trim_end().trim_end_matches(['"', '\'']);
         let word = front
             .rsplit(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
@@ -194,6 +250,30 @@ mod tests {
             "type",
         ] {
             assert!(!is_secret_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn values_that_no_tree_has_are_masked_and_others_are_left_to_it() {
+        for (text, hidden) in [
+            ("token: one\ntoken: two\n", &["one", "two"][..]),
+            ("{token: one, a: b, token: two}", &["one", "two}"]),
+            ("token: one\ntoken:\n  x: two\n", &["one", "x: two"]),
+            ("token: one\ntoken: &a !t two\n", &["one", "two"]),
+            ("a: b # token: one\n", &["one"]),
+            (
+                "password:\n  user: one\n  list: [two, three]\n",
+                &["user", "one", "list", "two", "three"],
+            ),
+            ("a: |\n  export token: no\nb: {tokenFile: no}\n", &[]),
+            ("token: &x one\nother: *x\n", &["one"]),
+        ] {
+            let (root, _) = crate::config::yaml::parse_tree(text);
+            let found: Vec<_> = ranges(text, Some(&root.unwrap()))
+                .into_iter()
+                .map(|range| &text[range])
+                .collect();
+            assert_eq!(found, hidden, "{text}");
         }
     }
 
