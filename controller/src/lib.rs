@@ -22,6 +22,7 @@ pub mod engine;
 pub mod leases;
 pub mod model;
 pub mod names;
+pub mod pid_lock;
 pub mod presence;
 mod private_file;
 pub mod resources;

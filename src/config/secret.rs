@@ -101,7 +101,7 @@ pub(crate) fn ranges(text: &str, root: Option<&Node>) -> Vec<Range<usize>> {
             found.extend(left_out(text, &read));
             found
         }
-        None => guess(text),
+        None => left_out(text, &[]),
     };
     found.retain(|range| !range.is_empty());
     found.sort_by_key(|range| (range.start, range.end));
@@ -115,7 +115,8 @@ pub(crate) fn ranges(text: &str, root: Option<&Node>) -> Vec<Range<usize>> {
     apart
 }
 
-/// Values after secret words that are in no tree, such as the second one of a key that is given twice: what the
+/// Values after secret words that no tree has: all of them in a text that is no YAML, else for instance the second
+/// one of a key that is given twice. From the colon to the end of the line, and what is indented below; what the
 /// tree has are the ranges `read`, in order. Hides too much rather than too little.
 fn left_out(text: &str, read: &[Range<usize>]) -> Vec<Range<usize>> {
     let is_read = |at: usize| {
@@ -130,8 +131,9 @@ fn left_out(text: &str, read: &[Range<usize>]) -> Vec<Range<usize>> {
         let body = line.trim_end();
         let indent = body.len() - body.trim_start().len();
         let mut hide = |from: usize| {
-            let from = from + value_start(&body[from..]);
-            if from < body.len() && !is_read(at + from) {
+            let from = from + opening(&body[from..]);
+            let value = from + properties(&body[from..]);
+            if value == body.len() || !is_read(at + value) {
                 found.push(at + from..at + body.len());
             }
         };
@@ -149,46 +151,20 @@ fn left_out(text: &str, read: &[Range<usize>]) -> Vec<Range<usize>> {
     found
 }
 
-/// Where a value begins behind blanks, brackets, an anchor and a tag.
-fn value_start(text: &str) -> usize {
+/// Length of the blanks and brackets that a value begins with.
+fn opening(text: &str) -> usize {
     let opens = |c: char| c.is_whitespace() || c == '[' || c == '{';
-    let mut at = 0;
-    loop {
-        let rest = &text[at..];
-        at += rest.len() - rest.trim_start_matches(opens).len();
-        if !text[at..].starts_with(['&', '!']) {
-            return at;
-        }
-        at += text[at..]
-            .find(char::is_whitespace)
-            .unwrap_or(text.len() - at);
-    }
+    text.len() - text.trim_start_matches(opens).len()
 }
 
-/// For a text that is no YAML: from the colon after a secret word to the end of its line, and what is indented
-/// below. Hides too much rather than too little.
-fn guess(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    // The indentation of the key whose value goes on.
-    let mut inside: Option<usize> = None;
-    for line in text.split_inclusive('\n') {
-        let body = line.trim_end();
-        let indent = body.len() - body.trim_start().len();
-        if inside.is_some_and(|key| body.trim().is_empty() || indent > key) {
-            found.push(at + indent..at + body.len().max(indent));
-        } else {
-            inside = None;
-            if let Some(colon) = secret_colons(body).next() {
-                inside = Some(indent);
-                let value = colon + 1;
-                let blank = body[value..].len() - body[value..].trim_start().len();
-                found.push(at + value + blank..at + body.len());
-            }
-        }
-        at += line.len();
+/// Length of the anchor and the tag before a scalar, blanks included.
+fn properties(text: &str) -> usize {
+    let mut rest = text;
+    while rest.starts_with(['&', '!']) {
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        rest = rest[end..].trim_start();
     }
-    found
+    text.len() - rest.len()
 }
 
 /// Where the colons after the secret words of a line are.
@@ -259,7 +235,8 @@ mod tests {
             ("token: one\ntoken: two\n", &["one", "two"][..]),
             ("{token: one, a: b, token: two}", &["one", "two}"]),
             ("token: one\ntoken:\n  x: two\n", &["one", "x: two"]),
-            ("token: one\ntoken: &a !t two\n", &["one", "two"]),
+            ("token: one\ntoken: &a !t two\n", &["one", "&a !t two"]),
+            ("token: one\ntoken: !two\n", &["one", "!two"]),
             ("a: b # token: one\n", &["one"]),
             (
                 "password:\n  user: one\n  list: [two, three]\n",
@@ -280,7 +257,10 @@ mod tests {
     #[test]
     fn a_text_that_does_not_parse_is_masked_by_its_lines() {
         let text = "a: {token: abc, x: 1}\npassword: |\n  one\n  two\nb: [\n";
-        let hidden: Vec<_> = guess(text).into_iter().map(|range| &text[range]).collect();
+        let hidden: Vec<_> = ranges(text, None)
+            .into_iter()
+            .map(|range| &text[range])
+            .collect();
         assert_eq!(hidden, ["abc, x: 1}", "|", "one", "two"]);
     }
 }

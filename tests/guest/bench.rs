@@ -21,9 +21,9 @@ use crate::{
     rig::{Guest, STEP_LIMIT},
 };
 
-/// Three of the engine's buffers.
+/// More than the engine's buffers hold.
 pub(crate) const IMAGE: usize = 12 * MIB;
-/// Within the second one.
+/// Within a buffer, and behind others.
 pub(crate) const FAULT: usize = 5 * MIB;
 
 /// What a call to an instrument may take while a card is slow or hangs. Nothing is measured here: a call

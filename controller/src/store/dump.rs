@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FILE, Loaded, StoreError, create, lock::Lock, private_file, rows::FORMAT, unusable};
+use super::{FILE, Loaded, StoreError, create, lock, private_file, rows::FORMAT, unusable};
 use crate::{auth::Keys, model::World};
 
 /// What the document calls itself.
@@ -89,7 +89,7 @@ impl Dump {
 /// # Errors
 /// There is a state already, or it cannot be written.
 pub fn import(directory: &Path, dump: Dump) -> Result<(), StoreError> {
-    let _lock = Lock::take(directory)?;
+    let _lock = lock::take(directory)?;
     let path = directory.join(FILE);
     if path.try_exists().map_err(|error| unusable(&path, &error))? {
         return Err(StoreError::Exists { path });

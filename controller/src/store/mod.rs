@@ -34,9 +34,9 @@ pub use writer::{Batch, Commit, MAX_QUEUE};
 use crate::{
     auth::{KeyError, Keys},
     model::World,
+    pid_lock::PidLock,
     private_file,
 };
-use lock::Lock;
 use writer::Writer;
 
 /// The file in the state directory.
@@ -51,7 +51,7 @@ pub struct Store {
     writer: Writer,
     database: Arc<Database>,
     path: PathBuf,
-    _lock: Lock,
+    _lock: PidLock,
 }
 
 /// Everything that was kept.
@@ -151,7 +151,7 @@ impl Store {
     /// # Errors
     /// Another process has it, it is not ours, damaged, or cannot be written; it is then left as it is.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let lock = Lock::take(directory)?;
+        let lock = lock::take(directory)?;
         let path = directory.join(FILE);
         if !path.try_exists().map_err(|error| unusable(&path, &error))? {
             let keys = Keys::generate().map_err(StoreError::from)?;

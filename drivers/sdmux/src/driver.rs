@@ -27,7 +27,7 @@ use tokio::time::sleep;
 
 use crate::{
     card::Card,
-    mux::{FindDisk, Mux, Side},
+    mux::{FindDisk, Mux, Side, not_open},
 };
 
 /// The client of every mux that can flash.
@@ -100,10 +100,7 @@ impl<M: Mux> Driver for SdMux<M> {
         let flasher = cx
             .blocking(move || Flasher::open(flash, &state_dir))
             .await?;
-        let side = mux.get().await.map_err(|error| match error {
-            DriverError::Unavailable(text) => OpenError::Absent(text),
-            error => OpenError::Faulty(error.to_string()),
-        })?;
+        let side = mux.get().await.map_err(not_open)?;
         Ok(Self {
             mux,
             card: Card::new(find, card.timeout),

@@ -29,7 +29,7 @@ use serde::Deserialize;
 use crate::{
     CardSettings, Mux, Side,
     card::{fsync_timeout, storage_timeout},
-    mux::FindDisk,
+    mux::{FindDisk, not_open},
     worker::Worker,
 };
 
@@ -168,10 +168,7 @@ impl Mux for GadgetMux {
                 read_only: wanted.read_only,
                 health,
             };
-            lun.side().map_err(|error| match error {
-                DriverError::Unavailable(text) => OpenError::Absent(text),
-                error => OpenError::Faulty(error.to_string()),
-            })?;
+            lun.side().map_err(not_open)?;
             Ok(lun)
         };
         let lun = cx.blocking(open).await?;

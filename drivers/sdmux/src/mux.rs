@@ -83,3 +83,11 @@ pub trait Mux: Send + Sync + Sized + 'static {
         std::future::ready(())
     }
 }
+
+/// What a mux that cannot be asked while it is opened makes of its instance.
+pub(crate) fn not_open(error: DriverError) -> OpenError {
+    match error {
+        DriverError::Unavailable(text) => OpenError::Absent(text),
+        error => OpenError::Faulty(error.to_string()),
+    }
+}

@@ -179,3 +179,13 @@ fn each_part_has_the_limit_anew() {
     assert!(begun.elapsed() > SHORT);
     assert!(client.taken == held);
 }
+
+#[test]
+fn a_sector_that_the_card_cannot_read_is_told_in_plain_words() {
+    let error = std::io::Error::from_raw_os_error(61);
+    let told = failed(&Fake::new(BLOCK, 0), "read", 4096, &error).to_string();
+    assert_eq!(
+        told,
+        "cannot read /dev/fake at byte 4096: the card cannot read it: No data available (os error 61)"
+    );
+}
